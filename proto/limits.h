@@ -1,0 +1,75 @@
+/*
+ * Every limit of the project, each with its reason. Limits that an administrator may move have
+ * their default here and their key in consulcfgd.conf(5).
+ */
+#pragma once
+
+#define LIMIT_SERVICE_NAME 64 /* a name is a directory entry, a metric label and a table cell */
+#define LIMIT_KEY 4096 /* Consul has none; 300 kB keys pass through txn; PATH_MAX is plenty */
+#define LIMIT_LAYERS 16 /* a layer is one byte in the image; nobody reads a 16-deep merge */
+#define LIMIT_JSON_DEPTH 3 /* Consul's answer is [ { "Key": … } ]: array, object, scalar */
+#define LIMIT_ENTRIES 4000000 /* entries of one answer: 4 bytes of JSON each would fill memory */
+
+/* Configurable, sizes in bytes. */
+#define DEFAULT_MAX_VALUE (16u << 20) /* Consul's own limit is 512 KiB unless raised */
+#define DEFAULT_MAX_SERVICE                                                                        \
+	(64u << 20) /* image bytes; a tree above this is a mistake, not a config */
+#define DEFAULT_MAX_SERVICES 20000 /* one host runs hundreds; a loop that opens names is a bug */
+
+/* The socket. */
+#define LIMIT_FRAME (64u << 10) /* checked before a byte of the payload is stored */
+#define LIMIT_REPLY (1u << 30) /* a client takes no larger reply: it holds one value at least */
+#define LIMIT_OUTPUT (1u << 20) /* unsent reply bytes of one client before its requests wait */
+#define LIMIT_READ_BATCH (64u << 10) /* request bytes of one client handled in one loop turn */
+#define LIMIT_PENDING_REQUESTS 1024 /* requests of one client that wait for data (OPEN, WATCH) */
+#define LIMIT_SESSION_SERVICES 256 /* services that one connection may keep alive */
+#define LIMIT_ABSENT_PER_USER 1024 /* opened services without a key, per user: names are free */
+#define LIMIT_CLIENTS_PER_USER 4096 /* default of max_clients_per_user; root is exempt */
+#define LIMIT_BACKLOG 1024 /* connections the kernel queues while the loop is busy */
+#define LIMIT_HELLO_USEC 5000000 /* a client that says nothing holds its place this long */
+#define LIMIT_REQUEST_USEC 10000000 /* from the first byte of a frame to its last */
+
+/* Consul. */
+#define LIMIT_CONNECTIONS 16 /* default of max_connections; an agent grants 200 to a host */
+#define LIMIT_CONNECTIONS_MIN 4 /* two are kept for resync and first reads, one for a watch */
+#define LIMIT_CONNECTIONS_MAX 200 /* the agent's whole grant to a host */
+#define LIMIT_WAIT_MIN_USEC 1000000 /* shorter waits are polling */
+#define LIMIT_WAIT_MAX_USEC 600000000 /* Consul cuts longer ones to max_query_time, 10 minutes */
+#define LIMIT_RESYNC_MIN_USEC 1000000 /* a full read per second is what a test asks for */
+#define LIMIT_ERROR_BODY 4096 /* of a failed answer, for its error class; never shown whole */
+#define LIMIT_RETRY_FIRST_USEC 100000 /* first retry after an error */
+#define LIMIT_RETRY_EARLY_USEC 1000000 /* at most this far apart in the first minute */
+#define LIMIT_RETRY_EARLY_SPAN_USEC 60000000
+#define LIMIT_RETRY_MAX_USEC 30000000 /* cap of the exponential part */
+#define LIMIT_SMALL_TREE                                                                           \
+	(16u << 10) /* Consul resends the body at each time-out: above, wait grows */
+
+/* The loop. */
+#define LIMIT_SLICE_ENTRIES 4096 /* entries handled per loop turn: about 1 ms, budget 10 ms */
+#define LIMIT_COALESCE_USEC 20000 /* a second publication of one service waits this long */
+
+/* Files. */
+#define LIMIT_CONFIG_FILE (1u << 20) /* a configuration file beyond this is not one */
+#define LIMIT_CONFIG_LINE 199 /* the INI reader cuts longer lines: they are refused */
+#define LIMIT_CONFIG_SECTION 49 /* likewise section names */
+#define LIMIT_CONFIG_WORDS 1024 /* of one list; a service name each would be 64 kB of preload */
+#define LIMIT_CONFIG_RULES 1024 /* [service] sections: each is tried for each new service */
+#define LIMIT_CONFIG_LABELS 256 /* [labels] of one host */
+#define LIMIT_DIRECTORY_DEPTH 32 /* of the directory source: a deeper tree is a loop */
+
+/* The directory source. */
+#define LIMIT_DIRECTORY_COUNT 65536 /* directories of one tree; links can multiply them */
+#define LIMIT_DIRECTORY_SCANS 16 /* trees read at a time: each holds two descriptors */
+#define LIMIT_DIRECTORY_RETRIES 3 /* scans that a change or an error may spoil unseen */
+#define LIMIT_DIRECTORY_SLICE_USEC 5000 /* of a scan, when its files are slow to read */
+#define LIMIT_DIRECTORY_QUIET_USEC 3000 /* after a notice: a burst of changes is one answer */
+#define LIMIT_DIRECTORY_BURST_USEC 50000 /* a burst that does not end is looked at all the same */
+#define LIMIT_DIRECTORY_WRITING_USEC                                                               \
+	2000000 /* silence after which an open file counts as written */
+#define LIMIT_DIRECTORY_HOLD_USEC 10000000 /* files that never come to rest are taken as they are  \
+					    */
+#define LIMIT_DIRECTORY_FRESH_USEC 20000 /* a file that was written before it was watched rests */
+#define LIMIT_DIRECTORY_EMPTY_USEC 500000 /* the same, empty: its writer has probably not begun */
+#define LIMIT_DIRECTORY_WRITERS 256 /* files remembered as being written */
+#define LIMIT_DIRECTORY_AGAIN_USEC 20000 /* between the scans of LIMIT_DIRECTORY_RETRIES */
+#define LIMIT_DIRECTORY_POLL_USEC 1000000 /* where inotify has no watches left */
