@@ -28,6 +28,19 @@
 #define LIMIT_BACKLOG 1024 /* connections the kernel queues while the loop is busy */
 #define LIMIT_HELLO_USEC 5000000 /* a client that says nothing holds its place this long */
 #define LIMIT_REQUEST_USEC 10000000 /* from the first byte of a frame to its last */
+#define LIMIT_STALL_USEC 60000000 /* a client that takes no byte of its replies ties up memory */
+#define LIMIT_PIN_USEC 60000000 /* a list is read to its end in this time; it ties up a snapshot */
+#define LIMIT_BUFFERED_PER_USER (64u << 20) /* half requests, unsent replies; root is exempt */
+#define LIMIT_INLINE_VALUE (16u << 10) /* larger values are sent from the image, not copied */
+#define LIMIT_LIST_PAGE (64u << 10) /* entries of a LIST reply, unless a single one is larger */
+#define LIMIT_MGET_REPLY (1u << 20) /* 64 KiB of keys could name one large value 20 000 times */
+#define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
+#define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms in all */
+#define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */
+#define LIMIT_WAKE_BATCH 256 /* waiting clients answered in one loop turn */
+#define LIMIT_ACCEPT_BATCH 64 /* connections taken in one loop turn */
+#define LIMIT_ACCEPT_PAUSE_USEC 250000 /* when descriptors or memory are used up */
+#define LIMIT_COMPLAINT_USEC 1000000 /* one log line about clients in this time: disks fill */
 
 /* Consul. */
 #define LIMIT_CONNECTIONS 16 /* default of max_connections; an agent grants 200 to a host */
@@ -43,8 +56,31 @@
 #define LIMIT_RETRY_MAX_USEC 30000000 /* cap of the exponential part */
 #define LIMIT_SMALL_TREE                                                                           \
 	(16u << 10) /* Consul resends the body at each time-out: above, wait grows */
+#define LIMIT_POLL_HOLD_USEC 7000000 /* a server waits this long for a leader: rpc_hold_timeout */
+#define LIMIT_POLL_SLACK_USEC 6000000 /* of a deadline: network, a busy agent */
+#define LIMIT_BODY_USEC 60000000 /* from the head of an answer to its end: no drip-feed */
+#define LIMIT_BODY_FACTOR 6 /* bytes of JSON to a byte of records: 5 where values are numbers */
+#define LIMIT_BODY_SLACK (1u << 20)
+#define LIMIT_JSON_SLACK (4u << 20) /* a token: a key of 300 kB (txn) in \u00XX, and spaces */
+#define LIMIT_PACE_BURST 2 /* wake-ups without change that cost nothing */
+#define LIMIT_PACE_FIRST_USEC 1000000 /* then one in this time, */
+#define LIMIT_PACE_MAX_USEC 15000000 /* growing to this: an absent prefix wakes on every write */
+#define LIMIT_CROWDED_MAX_USEC 1000000 /* a poll's turn when there are more than connections, */
+#define LIMIT_CROWDED_MIN_USEC 250000 /* and when they are very many */
+#define LIMIT_LOSS_KEYS 10 /* of fewer keys, more than half may well go at once */
+#define LIMIT_RESYNC_GRACE_USEC 1000000 /* for the watch to bring what the resync saw first */
+#define LIMIT_OVERDUE_USEC 30000000 /* beyond any stall that ends by itself: no watchdog then */
+#define LIMIT_TOKEN 4096 /* a Consul token is a UUID of 36 bytes */
+
+/* HTTP. */
+#define LIMIT_HTTP_HEAD (64u << 10) /* of an answer; Consul sends 300 bytes */
+#define LIMIT_HTTP_UNWANTED (64u << 10) /* of a body nobody wants: read to keep the connection */
+#define LIMIT_HTTP_TURN (256u << 10) /* decoded in one turn of the loop: under 1 ms of parsing */
+#define LIMIT_HTTP_STREAMS 100 /* requests on one HTTP/2 connection; Consul grants 250 */
+#define LIMIT_HTTP_CONNECT_USEC 5000000 /* another address may answer */
 
 /* The loop. */
+#define LIMIT_TURN_USEC 2000 /* of due timers, then the sockets have their turn */
 #define LIMIT_SLICE_ENTRIES 4096 /* entries handled per loop turn: about 1 ms, budget 10 ms */
 #define LIMIT_COALESCE_USEC 20000 /* a second publication of one service waits this long */
 
@@ -60,14 +96,14 @@
 /* The directory source. */
 #define LIMIT_DIRECTORY_COUNT 65536 /* directories of one tree; links can multiply them */
 #define LIMIT_DIRECTORY_SCANS 16 /* trees read at a time: each holds two descriptors */
-#define LIMIT_DIRECTORY_RETRIES 3 /* scans that a change or an error may spoil unseen */
+#define LIMIT_DIRECTORY_RETRIES 3 /* scans that may fail before it is an error */
 #define LIMIT_DIRECTORY_SLICE_USEC 5000 /* of a scan, when its files are slow to read */
 #define LIMIT_DIRECTORY_QUIET_USEC 3000 /* after a notice: a burst of changes is one answer */
+#define LIMIT_DIRECTORY_PROOF_USEC 2000 /* the kernel tells of a change after it shows it */
+#define LIMIT_DIRECTORY_EMPTIED_USEC 100000 /* likewise, of a file cut to be rewritten */
 #define LIMIT_DIRECTORY_BURST_USEC 50000 /* a burst that does not end is looked at all the same */
-#define LIMIT_DIRECTORY_WRITING_USEC                                                               \
-	2000000 /* silence after which an open file counts as written */
-#define LIMIT_DIRECTORY_HOLD_USEC 10000000 /* files that never come to rest are taken as they are  \
-					    */
+#define LIMIT_DIRECTORY_WRITING_USEC 2000000 /* without a write an open file counts as written */
+#define LIMIT_DIRECTORY_HOLD_USEC 10000000 /* files that never rest are taken as they are */
 #define LIMIT_DIRECTORY_FRESH_USEC 20000 /* a file that was written before it was watched rests */
 #define LIMIT_DIRECTORY_EMPTY_USEC 500000 /* the same, empty: its writer has probably not begun */
 #define LIMIT_DIRECTORY_WRITERS 256 /* files remembered as being written */

@@ -1,0 +1,222 @@
+/*
+ * The public entry points: check what the program passed, call below.
+ */
+#include "client/lib/consulcfg.h"
+
+#include <limits.h>
+
+#include "client/lib/handle.h"
+
+#define DEFAULT_TIMEOUT_MS 5000
+#define LIVE_POLL_USEC UINT64_C(50000)
+#define KNOWN_FLAGS (CCFG_NOWAIT | CCFG_REQUIRE_LIVE)
+
+/* The structs as the first release had them: a program built then passes these sizes. */
+#define OPTIONS_SIZE_0 (offsetof(struct ccfg_options, flags) + sizeof(unsigned))
+#define ENTRY_SIZE_0 (offsetof(struct ccfg_entry, layer) + sizeof(unsigned))
+#define INFO_SIZE_0 (offsetof(struct ccfg_info, age_us) + sizeof(uint64_t))
+
+_Static_assert((int)CCFG_LOADING == WIRE_LOADING && (int)CCFG_LIVE == WIRE_LIVE &&
+		       (int)CCFG_STALE == WIRE_STALE && (int)CCFG_BACKUP == WIRE_BACKUP &&
+		       (int)CCFG_HELD == WIRE_HELD && (int)CCFG_FROZEN == WIRE_FROZEN,
+	"states go out as they came");
+
+static int take_options(const struct ccfg_options *options, struct ccfg_options *ret_options)
+{
+	*ret_options = (struct ccfg_options){ .size = sizeof(*ret_options) };
+	if (options) {
+		if (options->size < OPTIONS_SIZE_0)
+			return -EINVAL;
+		for (size_t i = sizeof(*options); i < options->size; i++)
+			if (((const uint8_t *)options)[i] != 0)
+				return -E2BIG;
+		memcpy(ret_options, options, MIN(options->size, sizeof(*ret_options)));
+	}
+	if (ret_options->flags & ~KNOWN_FLAGS || ret_options->timeout_ms < -1)
+		return -EINVAL;
+	if (ret_options->timeout_ms == 0)
+		ret_options->timeout_ms = DEFAULT_TIMEOUT_MS;
+	return 0;
+}
+
+static uint64_t deadline_after_ms(int timeout_ms)
+{
+	return timeout_ms < 0 ? CLOCK_FOREVER
+			      : clock_after_usec((uint64_t)timeout_ms * USEC_PER_MSEC);
+}
+
+/* State changes without a new generation are not announced: they are asked for. */
+static int wait_until_live(struct ccfg *cfg, uint64_t deadline)
+{
+	for (;;) {
+		const struct timespec pause = { .tv_nsec = LIVE_POLL_USEC * NSEC_PER_USEC };
+		struct handle_info info;
+
+		handle_ask(cfg, &info);
+		view_unref(info.view);
+		if (info.state == CCFG_LIVE)
+			return 0;
+		if (clock_now_usec() >= deadline)
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+	}
+}
+
+int ccfg_open(const char *service, const struct ccfg_options *options, ccfg **ret_cfg)
+{
+	struct ccfg_options o;
+	struct ccfg *cfg;
+	uint64_t deadline;
+	bool no_wait;
+	int r;
+
+	if (!service || !ret_cfg)
+		return -EINVAL;
+	r = take_options(options, &o);
+	if (r < 0)
+		return r;
+	r = handle_new(service, o.socket_path, &cfg);
+	if (r < 0)
+		return r;
+	no_wait = o.flags & CCFG_NOWAIT;
+	deadline = no_wait ? CLOCK_NO_WAIT : deadline_after_ms(o.timeout_ms);
+	r = no_wait ? handle_open_now(cfg) : handle_open(cfg, deadline);
+	if (r == 0 && o.flags & CCFG_REQUIRE_LIVE)
+		r = wait_until_live(cfg, deadline);
+	if (r < 0) {
+		handle_free(cfg);
+		return r;
+	}
+	*ret_cfg = cfg;
+	return 0;
+}
+
+void ccfg_close(ccfg *cfg)
+{
+	handle_free(cfg);
+}
+
+ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
+{
+	struct ccfg_view *view;
+	const char *value;
+	size_t len;
+
+	if (!key || (!buf && size > 0))
+		return -EINVAL;
+	view = handle_view(cfg);
+	value = ccfg_view_get(view, key, strlen(key), &len);
+	if (value && size > 0) {
+		size_t n = MIN(len, size - 1);
+
+		memcpy(buf, value, n);
+		buf[n] = '\0';
+	}
+	view_unref(view);
+	return value ? (ssize_t)len : -ENOENT;
+}
+
+char *ccfg_get_dup(ccfg *cfg, const char *key, size_t *ret_len)
+{
+	struct ccfg_view *view;
+	const char *value;
+	char *copy = NULL;
+	size_t len;
+
+	if (!key) {
+		errno = EINVAL;
+		return NULL;
+	}
+	view = handle_view(cfg);
+	value = ccfg_view_get(view, key, strlen(key), &len);
+	if (value)
+		copy = malloc(len + 1);
+	if (copy) {
+		memcpy(copy, value, len + 1);
+		if (ret_len)
+			*ret_len = len;
+	}
+	view_unref(view);
+	if (!copy)
+		errno = value ? ENOMEM : ENOENT;
+	return copy;
+}
+
+const ccfg_view *ccfg_pin(ccfg *cfg)
+{
+	return handle_view(cfg);
+}
+
+void ccfg_unpin(const ccfg_view *view)
+{
+	/* Only the count of references is ever written to. */
+	view_unref((struct ccfg_view *)(uintptr_t)view);
+}
+
+const char *ccfg_view_get(const ccfg_view *view, const char *key, size_t key_len, size_t *ret_len)
+{
+	struct record record;
+
+	if (!key || !image_find(&view->image, key, key_len, &record))
+		return NULL;
+	if (ret_len)
+		*ret_len = record.value_len;
+	return record.value;
+}
+
+bool ccfg_view_next(
+	const ccfg_view *view, const char *prefix, size_t *cursor, struct ccfg_entry *ret_entry)
+{
+	struct ccfg_entry entry;
+	struct record record;
+
+	if (!prefix || ret_entry->size < ENTRY_SIZE_0)
+		return false;
+	if (!image_next(&view->image, prefix, strlen(prefix), cursor, &record))
+		return false;
+	entry = (struct ccfg_entry){
+		.size = ret_entry->size,
+		.key = record.key,
+		.key_len = record.key_len,
+		.value = record.value,
+		.value_len = record.value_len,
+		.flags = record.flags,
+		.modify_index = record.modify_index,
+		.layer = record.layer,
+	};
+	memcpy(ret_entry, &entry, MIN(ret_entry->size, sizeof(entry)));
+	return true;
+}
+
+uint64_t ccfg_view_generation(const ccfg_view *view)
+{
+	return view->generation;
+}
+
+int ccfg_wait(ccfg *cfg, uint64_t after_generation, int timeout_ms)
+{
+	return handle_wait(cfg, after_generation, deadline_after_ms(timeout_ms));
+}
+
+int ccfg_info(ccfg *cfg, struct ccfg_info *ret_info)
+{
+	struct handle_info from;
+	struct ccfg_info info;
+
+	if (ret_info->size < INFO_SIZE_0)
+		return -EINVAL;
+	handle_ask(cfg, &from);
+	info = (struct ccfg_info){
+		.size = ret_info->size,
+		.state = from.state,
+		.error = from.error,
+		.generation = from.view->generation,
+		.digest = from.view->image.digest,
+		.n_entries = from.view->image.n_entries,
+		.n_bytes = from.view->image.size,
+		.age_us = from.age_usec,
+	};
+	view_unref(from.view);
+	memcpy(ret_info, &info, MIN(ret_info->size, sizeof(info)));
+	return 0;
+}

@@ -1,0 +1,24 @@
+/*
+ * A view: one generation of a service as an image in memory, immutable, shared by reference
+ * between any number of threads. It is what ccfg_pin() hands out.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "client/lib/consulcfg.h"
+#include "proto/image.h"
+
+struct ccfg_view {
+	_Atomic unsigned refs;
+	uint64_t generation; /* 0: the empty view before the first data */
+	struct image image;
+	void *data; /* of the image; private, out of core dumps */
+};
+
+/* Builds the image from records in key order; they are copied. 0, -ENOMEM, -EFBIG, -EBADMSG. */
+int view_new(const struct records *records, uint64_t digest, uint64_t generation,
+	struct ccfg_view **ret_view);
+
+struct ccfg_view *view_ref(struct ccfg_view *view);
+struct ccfg_view *view_unref(struct ccfg_view *view); /* NULL is fine; returns NULL */

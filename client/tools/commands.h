@@ -1,0 +1,11 @@
+/*
+ * The verbs, each in the file of its name.
+ */
+#pragma once
+
+#include "client/tools/verb.h"
+
+extern const struct verb cmd_get;
+extern const struct verb cmd_list;
+extern const struct verb cmd_watch;
+extern const struct verb cmd_status;

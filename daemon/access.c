@@ -1,0 +1,399 @@
+/*
+ * Who may read. Knows users, groups and rules; knows neither sessions nor what is read. Whatever
+ * cannot be found out counts as "no".
+ */
+#include "daemon/access.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "proto/key.h"
+#include "proto/value.h"
+
+#define READERS_GROUP "consulcfg"
+
+#define LOOKUP_BYTES_MIN 1024
+#define LOOKUP_BYTES_MAX (1u << 20) /* a group may have thousands of members */
+
+#define USER_SLOTS 64
+/* A dynamic user's uid may be another service's soon after it ended. */
+#define USER_SECONDS 5
+#define GROUPS_SECONDS 1 /* between two looks at the file's time */
+
+struct user_name {
+	bool is_known;
+	uid_t uid;
+	time_t until;
+	char name[LIMIT_SERVICE_NAME + 1]; /* "": none, or none that a service can have */
+};
+
+struct group_id {
+	char name[LIMIT_SERVICE_NAME + 1];
+	gid_t gid;
+};
+
+struct access_names {
+	struct access_subject readers; /* READERS_GROUP of a directory server */
+	struct user_name users[USER_SLOTS]; /* by uid */
+	char *group_file;
+	struct stat group_stat; /* of the file that was read last */
+	time_t groups_checked;
+	struct group_id *groups; /* in the order of names */
+	size_t n_groups;
+};
+
+/* NAME when the text is `kind` ("user:", "group:") and a name, else NULL. */
+static const char *name_behind(const char *text, const char *kind)
+{
+	size_t len = strlen(kind);
+
+	return strncmp(text, kind, len) == 0 && text[len] != '\0' ? text + len : NULL;
+}
+
+bool access_subject_is_valid(const char *text)
+{
+	return std_streq(text, "anyone") || name_behind(text, "user:") ||
+	       name_behind(text, "group:");
+}
+
+/* One call of getpwnam_r() and its like: 0, -ENOENT, -errno. */
+typedef int (*look_up_fn)(const char *name, char *buf, size_t size, uint32_t *ret_id);
+
+/* The look-ups' answers to an unknown name, by libc and module; see getpwnam(3). */
+static int result_of(int error, bool is_found)
+{
+	if (error == 0)
+		return is_found ? 0 : -ENOENT;
+	return error == ESRCH || error == EBADF || error == EPERM ? -ENOENT : -error;
+}
+
+static int look_up_user(const char *name, char *buf, size_t size, uint32_t *ret_id)
+{
+	struct passwd entry, *found = NULL;
+	int error = getpwnam_r(name, &entry, buf, size, &found);
+
+	if (found)
+		*ret_id = entry.pw_uid;
+	return result_of(error, found);
+}
+
+static int look_up_group(const char *name, char *buf, size_t size, uint32_t *ret_id)
+{
+	struct group entry, *found = NULL;
+	int error = getgrnam_r(name, &entry, buf, size, &found);
+
+	if (found)
+		*ret_id = entry.gr_gid;
+	return result_of(error, found);
+}
+
+static int look_up(look_up_fn fn, const char *name, uint32_t *ret_id)
+{
+	int r = -ERANGE;
+
+	for (size_t size = LOOKUP_BYTES_MIN; r == -ERANGE && size <= LOOKUP_BYTES_MAX; size *= 4) {
+		AUTO_FREE char *buf = malloc(size);
+
+		if (!buf)
+			return -ENOMEM;
+		r = fn(name, buf, size, ret_id);
+	}
+	return r;
+}
+
+/* A number for a user or group that has no name here; the largest one means "none". */
+static int parse_id(const char *text, uint32_t *ret_id)
+{
+	int64_t id;
+
+	if (value_int64(text, strlen(text), &id) < 0 || id < 0 || id >= UINT32_MAX)
+		return -ENOENT;
+	*ret_id = (uint32_t)id;
+	return 0;
+}
+
+int access_subject_resolve(const char *text, struct access_subject *ret_subject)
+{
+	const char *user = name_behind(text, "user:");
+	const char *group = name_behind(text, "group:");
+	const char *name = user ? user : group;
+	uint32_t id;
+	int r;
+
+	if (!access_subject_is_valid(text))
+		return -EINVAL;
+	if (!name) {
+		*ret_subject = (struct access_subject){ .kind = ACCESS_ANYONE };
+		return 0;
+	}
+	r = look_up(user ? look_up_user : look_up_group, name, &id);
+	if (r == -ENOENT)
+		r = parse_id(name, &id);
+	if (r < 0)
+		return r;
+	*ret_subject = (struct access_subject){ user ? ACCESS_USER : ACCESS_GROUP, id };
+	return 0;
+}
+
+int access_names_new(const char *group_file, struct access_names **ret_names)
+{
+	struct access_names *names = calloc(1, sizeof(*names));
+
+	if (!names)
+		return -ENOMEM;
+	names->group_file = strdup(group_file);
+	if (!names->group_file) {
+		free(names);
+		return -ENOMEM;
+	}
+	names->groups_checked = -GROUPS_SECONDS;
+	/* A host need not have it. */
+	if (access_subject_resolve("group:" READERS_GROUP, &names->readers) < 0)
+		names->readers.kind = ACCESS_NOBODY;
+	*ret_names = names;
+	return 0;
+}
+
+struct access_names *access_names_free(struct access_names *names)
+{
+	if (!names)
+		return NULL;
+	free(names->group_file);
+	free(names->groups);
+	free(names);
+	return NULL;
+}
+
+static time_t now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static void look_up_name(uid_t uid, char ret_name[LIMIT_SERVICE_NAME + 1])
+{
+	char buf[4096]; /* one line of passwd; a longer one is no service's user */
+	struct passwd entry, *found = NULL;
+
+	ret_name[0] = '\0';
+	if (getpwuid_r(uid, &entry, buf, sizeof(buf), &found) != 0 || !found)
+		return;
+	if (key_is_service_name(entry.pw_name, strlen(entry.pw_name)))
+		strcpy(ret_name, entry.pw_name);
+}
+
+static bool is_user_named(struct access_names *names, uid_t uid, const char *service)
+{
+	struct user_name *user = &names->users[uid % USER_SLOTS];
+	time_t now = now_seconds();
+
+	if (!user->is_known || user->uid != uid || now >= user->until) {
+		*user = (struct user_name){ true, uid, now + USER_SECONDS, "" };
+		look_up_name(uid, user->name);
+	}
+	return std_streq(user->name, service);
+}
+
+/* A line of group(5), "name:password:gid:members". False: none that a service can be named like. */
+static bool parse_group(const char *line, struct group_id *ret_group)
+{
+	size_t name_len = strcspn(line, ":\n");
+	const char *gid;
+	uint32_t id;
+	int64_t n;
+
+	if (line[name_len] != ':' || !key_is_service_name(line, name_len))
+		return false;
+	gid = strchr(line + name_len + 1, ':');
+	if (!gid || value_int64(gid + 1, strcspn(gid + 1, ":\n"), &n) < 0 || n < 0 ||
+		n >= UINT32_MAX)
+		return false;
+	id = (uint32_t)n;
+	*ret_group = (struct group_id){ .gid = id };
+	memcpy(ret_group->name, line, name_len);
+	return true;
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+	const struct group_id *x = a, *y = b;
+
+	return strcmp(x->name, y->name);
+}
+
+static int read_groups(FILE *file, struct group_id **ret_groups, size_t *ret_n)
+{
+	AUTO_FREE struct group_id *groups = NULL;
+	AUTO_FREE char *line = NULL;
+	size_t line_size = 0, n = 0, allocated = 0;
+	struct group_id group;
+
+	while (getline(&line, &line_size, file) >= 0) {
+		if (!parse_group(line, &group))
+			continue;
+		if (n == allocated) {
+			struct group_id *grown;
+
+			allocated = allocated ? 2 * allocated : 64;
+			grown = reallocarray(groups, allocated, sizeof(*groups));
+			if (!grown)
+				return -ENOMEM;
+			groups = grown;
+		}
+		groups[n++] = group;
+	}
+	if (ferror(file))
+		return -EIO;
+	if (n > 0)
+		qsort(groups, n, sizeof(*groups), compare_groups);
+	*ret_groups = TAKE_PTR(groups);
+	*ret_n = n;
+	return 0;
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+/* A file that cannot be read leaves the groups as they were: it is being replaced. */
+static void refresh_groups(struct access_names *names)
+{
+	struct group_id *groups;
+	struct stat st;
+	time_t now = now_seconds();
+	FILE *file;
+	size_t n;
+
+	if (now < names->groups_checked + GROUPS_SECONDS)
+		return;
+	names->groups_checked = now;
+	if (stat(names->group_file, &st) < 0 || is_same_file(&st, &names->group_stat))
+		return;
+	file = fopen(names->group_file, "re");
+	if (!file)
+		return;
+	if (fstat(fileno(file), &st) == 0 && read_groups(file, &groups, &n) == 0) {
+		free(names->groups);
+		names->groups = groups;
+		names->n_groups = n;
+		names->group_stat = st;
+	}
+	fclose(file);
+}
+
+static bool has_gid(const struct access_peer *peer, gid_t gid)
+{
+	if (peer->gid == gid)
+		return true;
+	for (unsigned i = 0; i < peer->n_groups; i++)
+		if (peer->groups[i] == gid)
+			return true;
+	return false;
+}
+
+static bool is_in_group_named(
+	struct access_names *names, const struct access_peer *peer, const char *service)
+{
+	struct group_id wanted = { 0 };
+	const struct group_id *found;
+
+	refresh_groups(names);
+	if (names->n_groups == 0 || !key_is_service_name(service, strlen(service)))
+		return false;
+	strcpy(wanted.name, service);
+	found = bsearch(
+		&wanted, names->groups, names->n_groups, sizeof(*names->groups), compare_groups);
+	return found && has_gid(peer, found->gid);
+}
+
+static bool is_one_of(
+	const struct access_peer *peer, const struct access_subject *subjects, unsigned n_subjects)
+{
+	for (unsigned i = 0; i < n_subjects; i++)
+		switch (subjects[i].kind) {
+		case ACCESS_NOBODY:
+			break;
+		case ACCESS_ANYONE:
+			return true;
+		case ACCESS_USER:
+			if (peer->uid == subjects[i].id)
+				return true;
+			break;
+		case ACCESS_GROUP:
+			if (has_gid(peer, subjects[i].id))
+				return true;
+			break;
+		}
+	return false;
+}
+
+/* Copies what SO_PEERGROUPS gives; the kernel wants room for all of them or gives none. */
+static int get_groups(int fd, struct access_peer *peer)
+{
+	AUTO_FREE gid_t *all = NULL;
+	socklen_t size = sizeof(peer->groups);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, peer->groups, &size) == 0) {
+		peer->n_groups = size / sizeof(gid_t);
+		return 0;
+	}
+	if (errno != ERANGE)
+		return -errno;
+	all = malloc(size);
+	if (!all)
+		return -ENOMEM;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &size) < 0)
+		return -errno;
+	peer->n_groups = MIN(size / (socklen_t)sizeof(gid_t), (socklen_t)ACCESS_MAX_GROUPS);
+	memcpy(peer->groups, all, peer->n_groups * sizeof(gid_t));
+	return 0;
+}
+
+int access_peer_of(int fd, struct access_peer *ret_peer)
+{
+	struct access_peer peer = { 0 };
+	struct ucred credentials;
+	socklen_t size = sizeof(credentials);
+	int r;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+		return -errno;
+	peer.uid = credentials.uid;
+	peer.gid = credentials.gid;
+	r = get_groups(fd, &peer);
+	if (r < 0)
+		return r;
+	*ret_peer = peer;
+	return 0;
+}
+
+bool access_may_read(
+	const struct config *config, const struct access_peer *peer, const char *service)
+{
+	const struct config_rule *rule = config_rule_for(config, service);
+	struct access_names *names = config->names;
+
+	if (rule && rule->n_access > 0)
+		return is_one_of(peer, rule->access_subjects, rule->n_access);
+	if (peer->uid == 0 || peer->uid == geteuid())
+		return true;
+	if (!names)
+		return false;
+	return is_one_of(peer, &names->readers, 1) ||
+	       is_in_group_named(names, peer, READERS_GROUP) ||
+	       is_in_group_named(names, peer, service) || is_user_named(names, peer->uid, service);
+}
+
+bool access_is_operator(const struct config *config, const struct access_peer *peer)
+{
+	return is_one_of(peer, config->operator_subjects, config->n_operators);
+}

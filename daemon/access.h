@@ -1,0 +1,63 @@
+/*
+ * May this peer read that service? A decision over credentials and rules, made again for every
+ * request.
+ *
+ * A request must not wait for a directory server. The users and groups that rules name are
+ * therefore looked up when the configuration is read. "The user named like the service" is decided
+ * from the peer's end, by the name of its uid, and kept for seconds: a client can invent service
+ * names, but not uids. "The group named like the service" comes from /etc/group alone, which is
+ * read again when it changed; a group of a directory server needs an access= line.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "daemon/config.h"
+
+#define ACCESS_MAX_GROUPS 64 /* of a peer; further ones do not count, name the user instead */
+
+enum access_kind {
+	ACCESS_NOBODY, /* a name that this host does not know */
+	ACCESS_ANYONE,
+	ACCESS_USER,
+	ACCESS_GROUP,
+};
+
+/* What "user:NAME", "group:NAME" or "anyone" stands for. */
+struct access_subject {
+	enum access_kind kind;
+	uint32_t id;
+};
+
+/* Who is at the other end, from SO_PEERCRED and SO_PEERGROUPS. */
+struct access_peer {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[ACCESS_MAX_GROUPS];
+	unsigned n_groups;
+};
+
+/* The form alone, without a look-up. */
+bool access_subject_is_valid(const char *text);
+
+/*
+ * Looks the name up; blocks as long as that takes. A number is an id when no name reads like it.
+ * 0; -EINVAL: not valid; -ENOENT: unknown to this host; else -errno of the look-up.
+ */
+int access_subject_resolve(const char *text, struct access_subject *ret_subject);
+
+/* Owned by a config. `group_file` is /etc/group; it may be absent. */
+int access_names_new(const char *group_file, struct access_names **ret_names);
+struct access_names *access_names_free(struct access_names *names);
+
+/* Credentials of a connected Unix socket. 0 or -errno. */
+int access_peer_of(int fd, struct access_peer *ret_peer);
+
+/*
+ * Without a rule of its own a service may be read by root, the daemon's own user, the group
+ * "consulcfg", and the user and the group named like the service; with `access=` only by those
+ * named there.
+ */
+bool access_may_read(
+	const struct config *config, const struct access_peer *peer, const char *service);
+bool access_is_operator(const struct config *config, const struct access_peer *peer);

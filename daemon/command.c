@@ -1,0 +1,413 @@
+#include "daemon/command.h"
+
+#include "daemon/listing.h"
+#include "daemon/paging.h"
+#include "daemon/pending.h"
+#include "daemon/status.h"
+#include "proto/key.h"
+
+/* Prices next to a lookup's, which is 1; see LIMIT_TURN_COST. */
+#define COST_DECISION 16 /* access rules are looked through */
+#define COST_OPEN 256 /* a service may have to be started */
+#define COST_PENDING 16
+#define COST_LISTING 1024
+#define COST_PAGE 256
+#define KEYS_PER_COST 4 /* of an MGET */
+
+struct request {
+	struct reply reply;
+	struct wire_request wire;
+	struct opened *opened; /* when the command needs a service */
+};
+
+static void spend(struct session *session, size_t cost)
+{
+	session->budget -= (unsigned)MIN(cost, (size_t)session->budget);
+}
+
+static void refuse_name(const struct request *request)
+{
+	reply_text(&request->reply, WIRE_BAD_NAME,
+		"not a service name: 1 to %d of A-Z a-z 0-9 . _ - and no . _ - in front",
+		LIMIT_SERVICE_NAME);
+}
+
+static void refuse_malformed(const struct reply *reply, const char *why)
+{
+	reply_text(reply, WIRE_BAD_REQUEST, "%s", why);
+	server_complain(reply->session->server, reply->session->peer.uid, why);
+	session_end(reply->session);
+}
+
+/* name_len bytes were found to be a name: this is what ends it. */
+static bool may_read(struct session *session, const char *name, size_t name_len)
+{
+	struct opened *opened = opened_find(&session->openings, name, name_len);
+	char service[LIMIT_SERVICE_NAME + 1] = "";
+
+	if (opened)
+		return opened_may_read(opened);
+	spend(session, COST_DECISION);
+	memcpy(service, name, name_len);
+	return access_may_read(session->server->config, &session->peer, service);
+}
+
+static void refuse_opening(const struct request *request, int error)
+{
+	const struct reply *reply = &request->reply;
+	const struct session *session = reply->session;
+
+	if (error == -EMFILE)
+		reply_text(reply, WIRE_LIMIT,
+			"this connection keeps %d services open; close one first",
+			LIMIT_SESSION_SERVICES);
+	else if (error == -EDQUOT)
+		reply_text(reply, WIRE_LIMIT,
+			"user %u has %d services without keys open; close one first",
+			(unsigned)session->peer.uid, LIMIT_ABSENT_PER_USER);
+	else if (error == -ENOBUFS)
+		reply_text(reply, WIRE_LIMIT,
+			"the daemon serves max_services=%u services already; raise it in "
+			"consulcfgd.conf",
+			session->server->config->max_services);
+	else
+		reply_text(reply, WIRE_INTERNAL, "cannot open %.*s: %s",
+			(int)request->wire.service_len, request->wire.service,
+			strerror(-error));
+}
+
+/* The service that the request names, opened when it is not yet. False: refused, and said so. */
+static bool take_service(struct request *request)
+{
+	struct session *session = request->reply.session;
+	const char *name = request->wire.service;
+	size_t len = request->wire.service_len;
+	int r;
+
+	request->opened = opened_find(&session->openings, name, len);
+	if (request->opened && opened_may_read(request->opened))
+		return true;
+	if (!key_is_service_name(name, len)) {
+		refuse_name(request);
+		return false;
+	}
+	if (request->opened || !may_read(session, name, len)) {
+		reply_denied(&request->reply, name, len);
+		return false;
+	}
+	spend(session, COST_OPEN);
+	r = opened_new(session, name, len, &request->opened);
+	if (r < 0)
+		refuse_opening(request, r);
+	return r == 0;
+}
+
+/* The snapshot to answer from. NULL: there is none yet, and it was said. */
+static struct snapshot *take_snapshot(const struct request *request)
+{
+	struct service *service = request->opened->service;
+
+	if (!service->snapshot)
+		reply_no_data(&request->reply, service);
+	return service->snapshot;
+}
+
+static void handle_hello(struct request *request)
+{
+	static const char version[] = CONSULCFGD_VERSION;
+	struct session *session = request->reply.session;
+	bool reads_images = request->wire.image_major >= IMAGE_MAJOR;
+	struct wire_hello_reply hello = {
+		.major = le16_of(WIRE_MAJOR),
+		.minor = le16_of(WIRE_MINOR),
+		.image_major = le16_of(reads_images ? IMAGE_MAJOR : 0),
+		.pid = le32_of((uint32_t)getpid()),
+	};
+	uint8_t *at;
+
+	if (request->wire.min_major > WIRE_MAJOR || request->wire.max_major < WIRE_MAJOR) {
+		reply_text(&request->reply, WIRE_UNSUPPORTED,
+			"this daemon speaks version %d of the protocol, the client %u to %u",
+			WIRE_MAJOR, request->wire.min_major, request->wire.max_major);
+		session_end(session);
+		return;
+	}
+	session->has_hello = true;
+	at = reply_begin(session, sizeof(hello) + sizeof(version));
+	memcpy(at, &hello, sizeof(hello));
+	memcpy(at + sizeof(hello), version, sizeof(version) - 1);
+	reply_end(&request->reply, WIRE_OK, sizeof(hello) + sizeof(version) - 1);
+}
+
+static uint64_t expiry_of(uint32_t timeout_ms)
+{
+	return timeout_ms == WIRE_FOREVER ? PENDING_FOREVER :
+					    loop_now() + timeout_ms * USEC_PER_MSEC;
+}
+
+static void wait_for_change(const struct request *request, uint64_t generation, uint64_t expires_at)
+{
+	int r = pending_new(&request->reply, request->opened, generation, expires_at);
+
+	spend(request->reply.session, COST_PENDING);
+	if (r == -ENOBUFS)
+		reply_text(&request->reply, WIRE_LIMIT, "%d requests of this connection wait",
+			LIMIT_PENDING_REQUESTS);
+	else if (r < 0)
+		reply_text(&request->reply, WIRE_INTERNAL, "%s", strerror(-r));
+}
+
+static void handle_open(struct request *request)
+{
+	const struct service *service = request->opened->service;
+
+	if (service->snapshot)
+		reply_info(&request->reply, service);
+	else if (request->wire.timeout_ms == 0)
+		reply_no_data(&request->reply, service);
+	else
+		wait_for_change(request, 0, expiry_of(request->wire.timeout_ms));
+}
+
+static void handle_watch(struct request *request)
+{
+	const struct service *service = request->opened->service;
+
+	if (service->snapshot && service->snapshot->generation != request->wire.generation)
+		reply_info(&request->reply, service);
+	else
+		wait_for_change(request, request->wire.generation, PENDING_FOREVER);
+}
+
+static void handle_close(struct request *request)
+{
+	struct session *session = request->reply.session;
+	struct opened *opened;
+
+	spend(session, COST_PENDING);
+	if (!key_is_service_name(request->wire.service, request->wire.service_len)) {
+		refuse_name(request);
+		return;
+	}
+	opened = opened_find(
+		&session->openings, request->wire.service, request->wire.service_len);
+	if (opened) {
+		pending_close(opened);
+		if (session->pinned_from == opened)
+			session_pin(session, NULL, NULL);
+		opened_free(opened);
+	}
+	reply_bytes(&request->reply, WIRE_OK, NULL, 0);
+}
+
+static void handle_get(struct request *request)
+{
+	struct snapshot *snapshot = take_snapshot(request);
+	struct record record;
+	le64 generation;
+
+	if (!snapshot)
+		return;
+	if (image_find(&snapshot->image, request->wire.key, request->wire.key_len, &record)) {
+		generation = le64_of(snapshot->generation);
+		reply_value(&request->reply, &generation, sizeof(generation), snapshot, &record);
+	} else if (key_check(request->wire.key, request->wire.key_len) < 0) {
+		reply_text(&request->reply, WIRE_BAD_NAME,
+			"not a key: 1 to %d bytes of UTF-8 without NUL", LIMIT_KEY);
+	} else {
+		reply_text(&request->reply, WIRE_NO_KEY, "no such key");
+	}
+}
+
+/* Writes key after key at `at`, where LIMIT_MGET_REPLY bytes fit; returns the end, or NULL. */
+static uint8_t *put_values(
+	const struct request *request, const struct snapshot *snapshot, uint8_t *at)
+{
+	const uint8_t *end = at + LIMIT_MGET_REPLY;
+	size_t cursor = 0, key_len;
+	struct record record;
+	const char *key;
+
+	while (wire_next_key(&request->wire, &cursor, &key, &key_len) > 0) {
+		bool is_there = image_find(&snapshot->image, key, key_len, &record);
+		size_t value_len = is_there ? record.value_len : 0;
+		le32 len = le32_of(is_there ? record.value_len : WIRE_ABSENT);
+
+		if ((size_t)(end - at) < sizeof(len) + value_len)
+			return NULL;
+		memcpy(at, &len, sizeof(len));
+		if (is_there)
+			memcpy(at + sizeof(len), record.value, value_len);
+		at += sizeof(len) + value_len;
+	}
+	return at;
+}
+
+static void handle_mget(struct request *request)
+{
+	struct snapshot *snapshot = take_snapshot(request);
+	uint8_t *start, *end;
+	le64 generation;
+
+	if (!snapshot)
+		return;
+	/* A key is at least its two bytes of length: enough for a price. */
+	spend(request->reply.session, request->wire.key_len / (2 * KEYS_PER_COST));
+	start = reply_begin(request->reply.session, sizeof(generation) + LIMIT_MGET_REPLY);
+	generation = le64_of(snapshot->generation);
+	memcpy(start, &generation, sizeof(generation));
+	end = put_values(request, snapshot, start + sizeof(generation));
+	if (end)
+		reply_end(&request->reply, WIRE_OK, (size_t)(end - start));
+	else
+		reply_text(&request->reply, WIRE_LIMIT,
+			"more than %u bytes of values; ask for fewer keys at once, or GET each",
+			LIMIT_MGET_REPLY);
+}
+
+static void handle_list(struct request *request)
+{
+	if (!take_snapshot(request))
+		return;
+	spend(request->reply.session, COST_PAGE);
+	paging_reply(&request->reply, request->opened, &request->wire);
+}
+
+static void reply_json(const struct request *request, struct json *json)
+{
+	const char *text;
+	size_t len;
+	uint8_t *at;
+
+	if (json_text(json, &text, &len) < 0) {
+		reply_text(&request->reply, WIRE_INTERNAL, "%s", strerror(ENOMEM));
+		return;
+	}
+	at = reply_begin(request->reply.session, 2 + len);
+	memset(at, 0, 2);
+	memcpy(at + 2, text, len);
+	reply_end(&request->reply, WIRE_OK, 2 + len);
+}
+
+/* Of the daemon, or of a service. */
+static void reply_status(const struct request *request, const struct service *service)
+{
+	struct json *json;
+	int r;
+
+	r = json_new(&json);
+	if (r < 0) {
+		reply_text(&request->reply, WIRE_INTERNAL, "%s", strerror(-r));
+		return;
+	}
+	if (service)
+		status_service(service, json);
+	else
+		status_daemon(request->reply.session->server, json);
+	reply_json(request, json);
+	json_free(json);
+}
+
+static void reply_service_status(const struct request *request)
+{
+	struct session *session = request->reply.session;
+	struct server *server = session->server;
+	const char *name = request->wire.key;
+	size_t len = request->wire.key_len;
+	const struct service *service;
+
+	if (!key_is_service_name(name, len)) {
+		refuse_name(request);
+		return;
+	}
+	if (!may_read(session, name, len) && !access_is_operator(server->config, &session->peer)) {
+		reply_denied(&request->reply, name, len);
+		return;
+	}
+	service = services_find(server->services, name, len);
+	if (service)
+		reply_status(request, service);
+	else
+		reply_text(&request->reply, WIRE_NO_KEY,
+			"nobody uses %.*s now; `consulcfg-get` or any client opens it", (int)len,
+			name);
+}
+
+static void list_services(const struct request *request)
+{
+	const char *after = request->wire.key;
+	size_t len = request->wire.key_len;
+	int r;
+
+	if (len > 0 && !key_is_service_name(after, len)) {
+		refuse_name(request);
+		return;
+	}
+	spend(request->reply.session, COST_LISTING);
+	r = listing_new(&request->reply, after, len);
+	if (r < 0)
+		reply_text(&request->reply, WIRE_INTERNAL, "%s", strerror(-r));
+	else
+		listing_step(request->reply.session->listing);
+}
+
+static void handle_status(struct request *request)
+{
+	spend(request->reply.session, COST_DECISION);
+	switch ((enum wire_status_what)request->wire.what) {
+	case WIRE_STATUS_DAEMON:
+		reply_status(request, NULL);
+		return;
+	case WIRE_STATUS_SERVICES:
+		list_services(request);
+		return;
+	case WIRE_STATUS_SERVICE:
+		reply_service_status(request);
+		return;
+	}
+	reply_text(&request->reply, WIRE_UNSUPPORTED, "unknown kind of status");
+}
+
+static const struct {
+	void (*fn)(struct request *request);
+	bool needs_service;
+} commands[] = {
+	[WIRE_HELLO] = { handle_hello, false },
+	[WIRE_OPEN] = { handle_open, true },
+	[WIRE_CLOSE] = { handle_close, false },
+	[WIRE_GET] = { handle_get, true },
+	[WIRE_MGET] = { handle_mget, true },
+	[WIRE_LIST] = { handle_list, true },
+	[WIRE_WATCH] = { handle_watch, true },
+	[WIRE_STATUS] = { handle_status, false },
+};
+
+void command_handle(struct session *session, const struct wire_header *header, const void *payload)
+{
+	unsigned op = le16_get(header->op);
+	struct request request = {
+		.reply = { session, le16_get(header->op), le32_get(header->tag) },
+	};
+	int r;
+
+	spend(session, 1);
+	if ((op == WIRE_HELLO) == session->has_hello) {
+		refuse_malformed(&request.reply,
+			session->has_hello ? "a second HELLO" : "no HELLO in front");
+		return;
+	}
+	r = wire_parse(op, payload, le32_get(header->length), &request.wire);
+	if (r == -EOPNOTSUPP)
+		reply_text(&request.reply, WIRE_UNSUPPORTED, "unknown request %u", op);
+	else if (r < 0)
+		refuse_malformed(&request.reply, "a malformed request");
+	else if (!commands[op].needs_service || take_service(&request))
+		commands[op].fn(&request);
+}
+
+void command_refuse(struct session *session, const struct wire_header *header)
+{
+	struct reply reply = { session, le16_get(header->op), le32_get(header->tag) };
+
+	refuse_malformed(&reply, "a malformed header");
+}

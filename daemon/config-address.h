@@ -1,0 +1,17 @@
+/*
+ * An address of Consul as people write it, made into the one form that requests are built from.
+ * Pure.
+ */
+#pragma once
+
+#include "proto/std.h"
+
+/*
+ *   host[:port][/path]              gets http://, or https:// when `https`
+ *   http://…, https://…             as they are, without '/' at the end
+ *   unix:///path
+ *
+ * 0; -ENOMEM; -EINVAL: *ret_why says what is wrong with it, without repeating it.
+ */
+int config_address_normalise(
+	const char *text, bool https, char **ret_address, const char **ret_why);

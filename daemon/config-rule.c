@@ -1,0 +1,310 @@
+/*
+ * Rules for services. Knows their two keys and how globs match. Globs have '*' and '?' only and are
+ * matched here, not by fnmatch(3), whose time on a chosen name may grow without bound.
+ */
+#include "daemon/config-rule.h"
+
+#include "proto/key.h"
+
+#include "daemon/access.h"
+#include "daemon/config-layers.h"
+
+#define SECTION "service"
+#define GLOB_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?"
+
+static bool is_for_all(const struct config_rule *rule)
+{
+	return std_streq(rule->glob, "*");
+}
+
+/* A mismatch behind a '*' goes back to the last one only: linear in practice, bounded always. */
+static bool is_match(const char *glob, const char *name)
+{
+	const char *star = NULL, *retry = NULL;
+
+	while (*name != '\0') {
+		if (*glob == '*') {
+			star = glob++;
+			retry = name;
+		} else if (*glob == '?' || *glob == *name) {
+			glob++;
+			name++;
+		} else if (star) {
+			glob = star + 1;
+			name = ++retry;
+		} else {
+			return false;
+		}
+	}
+	return glob[strspn(glob, "*")] == '\0';
+}
+
+const struct config_rule *config_rule_for(const struct config *config, const char *service)
+{
+	for (unsigned i = 0; i < config->n_rules; i++)
+		if (is_match(config->rules[i].glob, service))
+			return &config->rules[i];
+	return NULL;
+}
+
+void config_rule_done(struct config_rule *rule)
+{
+	free(rule->glob);
+	for (unsigned i = 0; i < rule->n_layers; i++)
+		free(rule->layers[i]);
+	config_draft_free_words(rule->access, rule->n_access);
+	free(rule->access_subjects);
+}
+
+bool config_rule_is_section(const char *section)
+{
+	size_t len = strlen(SECTION);
+
+	return strncmp(section, SECTION, len) == 0 &&
+	       (section[len] == '\0' || section[len] == ' ' || section[len] == '\t');
+}
+
+/* The NAME-OR-GLOB of a section, into buf. */
+static const char *glob_of(const char *section, char buf[LIMIT_CONFIG_SECTION + 1])
+{
+	const char *start = section + strlen(SECTION);
+	size_t len;
+
+	start += strspn(start, " \t");
+	len = MIN(strlen(start), (size_t)LIMIT_CONFIG_SECTION);
+	while (len > 0 && (start[len - 1] == ' ' || start[len - 1] == '\t'))
+		len--;
+	memcpy(buf, start, len);
+	buf[len] = '\0';
+	return buf;
+}
+
+static bool is_glob(const char *text)
+{
+	if (text[strspn(text, GLOB_BYTES)] != '\0')
+		return false;
+	return strpbrk(text, "*?") || key_is_service_name(text, strlen(text));
+}
+
+static struct config_rule *find_rule(const struct config *config, const char *glob)
+{
+	for (unsigned i = 0; i < config->n_rules; i++)
+		if (std_streq(config->rules[i].glob, glob))
+			return &config->rules[i];
+	return NULL;
+}
+
+static int add_rule(struct config_draft *draft, const char *glob)
+{
+	struct config *config = draft->config;
+	unsigned n = config->n_rules;
+	struct config_rule_places *places;
+	struct config_rule *rules;
+
+	rules = reallocarray(config->rules, n + 1, sizeof(*rules));
+	if (!rules)
+		return -ENOMEM;
+	config->rules = rules;
+	places = reallocarray(draft->rules, n + 1, sizeof(*places));
+	if (!places)
+		return -ENOMEM;
+	draft->rules = places;
+	rules[n] = (struct config_rule){ .glob = strdup(glob) };
+	if (!rules[n].glob)
+		return -ENOMEM;
+	places[n] = (struct config_rule_places){ 0 };
+	config->n_rules++;
+	return 0;
+}
+
+int config_rule_enter(struct config_draft *draft)
+{
+	char buf[LIMIT_CONFIG_SECTION + 1];
+	const char *glob = glob_of(draft->section, buf);
+
+	if (*glob == '\0')
+		return config_draft_fail(draft,
+			"the section names no service; write [service NAME], or [service *] for the "
+			"defaults");
+	if (!is_glob(glob))
+		return config_draft_fail(draft,
+			"this is neither a service name nor a glob; a glob may have * and ? in it");
+	if (find_rule(draft->config, glob))
+		return 0;
+	if (draft->config->n_rules == LIMIT_CONFIG_RULES)
+		return config_draft_fail(
+			draft, "there are more than %d [service] sections", LIMIT_CONFIG_RULES);
+	return add_rule(draft, glob);
+}
+
+/* Any word: config_rule_finish() judges layers when all labels are known. */
+static int take_layer(struct config_draft *draft, char **word)
+{
+	(void)draft;
+	(void)word;
+	return 0;
+}
+
+static int set_layers(struct config_draft *draft, struct config_rule *rule,
+	struct config_place *place, const char *value)
+{
+	char **words = NULL;
+	unsigned n_words = 0;
+	int r = 0;
+
+	/* A rule holds its layers in place: they are lent to the list and come back. */
+	if (rule->n_layers > 0) {
+		words = calloc(rule->n_layers, sizeof(*words));
+		if (!words)
+			return -ENOMEM;
+		memcpy(words, rule->layers, rule->n_layers * sizeof(*words));
+		n_words = rule->n_layers;
+		rule->n_layers = 0;
+	}
+	r = config_draft_set_words(draft, place, value, take_layer, &words, &n_words);
+	if (r == 0 && n_words > LIMIT_LAYERS)
+		r = config_draft_fail(draft, "a service has at most %d layers", LIMIT_LAYERS);
+	if (r < 0) {
+		config_draft_free_words(words, n_words);
+		return r;
+	}
+	if (n_words > 0)
+		memcpy(rule->layers, words, n_words * sizeof(*words));
+	rule->n_layers = n_words;
+	free(words);
+	return 0;
+}
+
+static int take_access(struct config_draft *draft, char **word)
+{
+	if (std_streq(*word, "hide"))
+		return config_draft_fail(
+			draft, "'hide' is not supported by this version; remove it");
+	if (!access_subject_is_valid(*word))
+		return config_draft_fail(draft,
+			"%s names nobody; write user:NAME, group:NAME or anyone",
+			config_draft_quote(draft, *word));
+	return 0;
+}
+
+static bool is_unsupported(const char *key)
+{
+	static const char *const keys[] = { "lock", "schema", "hold", "backup" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (std_streq(keys[i], key))
+			return true;
+	return false;
+}
+
+int config_rule_set(struct config_draft *draft, const char *value)
+{
+	char buf[LIMIT_CONFIG_SECTION + 1];
+	struct config_rule *rule = find_rule(draft->config, glob_of(draft->section, buf));
+	struct config_rule_places *places = &draft->rules[rule - draft->config->rules];
+
+	if (is_unsupported(draft->key))
+		return config_draft_fail(draft, "not supported by this version; remove the line");
+	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access"))
+		return config_draft_fail(draft, "unknown key; a service has layers= and access=");
+	if (*value == '\0')
+		return config_draft_fail(
+			draft, "the list is empty; remove the line to get the default");
+	if (std_streq(draft->key, "layers"))
+		return set_layers(draft, rule, &places->layers, value);
+	return config_draft_set_words(
+		draft, &places->access, value, take_access, &rule->access, &rule->n_access);
+}
+
+static int copy_words(char *const *words, unsigned n_words, char **ret_copies)
+{
+	for (unsigned i = 0; i < n_words; i++) {
+		ret_copies[i] = strdup(words[i]);
+		if (!ret_copies[i]) {
+			while (i-- > 0)
+				free(ret_copies[i]);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static int inherit(struct config_rule *rule, const struct config_rule *from)
+{
+	if (rule->n_layers == 0) {
+		if (copy_words(from->layers, from->n_layers, rule->layers) < 0)
+			return -ENOMEM;
+		rule->n_layers = from->n_layers;
+	}
+	if (rule->n_access == 0 && from->n_access > 0) {
+		char **access = calloc(from->n_access, sizeof(*access));
+
+		if (!access)
+			return -ENOMEM;
+		if (copy_words(from->access, from->n_access, access) < 0) {
+			free(access);
+			return -ENOMEM;
+		}
+		rule->access = access;
+		rule->n_access = from->n_access;
+	}
+	return 0;
+}
+
+static int inherit_all(struct config *config, const struct config_rule *from)
+{
+	for (unsigned i = 0; i < config->n_rules; i++) {
+		int r = &config->rules[i] == from ? 0 : inherit(&config->rules[i], from);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* As the last rule [service *] matches what no other does. */
+static void put_last(struct config_draft *draft, unsigned i)
+{
+	struct config_rule *rules = draft->config->rules, rule = rules[i];
+	struct config_rule_places *all_places = draft->rules, places = all_places[i];
+	unsigned last = draft->config->n_rules - 1;
+
+	memmove(&rules[i], &rules[i + 1], (last - i) * sizeof(rule));
+	memmove(&all_places[i], &all_places[i + 1], (last - i) * sizeof(places));
+	rules[last] = rule;
+	all_places[last] = places;
+}
+
+static int check_rules(struct config_draft *draft)
+{
+	char section[LIMIT_CONFIG_SECTION + sizeof(SECTION " ")];
+
+	for (unsigned i = 0; i < draft->config->n_rules; i++) {
+		const struct config_rule *rule = &draft->config->rules[i];
+		int r;
+
+		strcat(strcpy(section, SECTION " "), rule->glob);
+		config_draft_return_to(draft, &draft->rules[i].layers, section, "layers");
+		r = config_layers_check(draft, rule);
+		config_draft_enter(draft, NULL);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int config_rule_finish(struct config_draft *draft)
+{
+	struct config *config = draft->config;
+	int r;
+
+	/* Before rules inherit layers: a bad one is reported where it stands. */
+	r = check_rules(draft);
+	for (unsigned i = 0; r == 0 && i < config->n_rules; i++)
+		if (is_for_all(&config->rules[i])) {
+			r = inherit_all(config, &config->rules[i]);
+			put_last(draft, i);
+			break;
+		}
+	return r;
+}

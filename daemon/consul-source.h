@@ -1,0 +1,28 @@
+/*
+ * The source that is Consul: for each tree a watch and a resync, over one agent.
+ *
+ * With more trees than the connections carry (HTTP/1.1: one poll each; HTTP/2: 100) the polls take
+ * turns, first come, first served, of a second each, with very many down to a quarter of one: a
+ * change is seen after trees / connections of those at worst.
+ */
+#pragma once
+
+#include "daemon/config.h"
+#include "daemon/loop.h"
+#include "daemon/tree.h"
+
+/* The configuration is borrowed until another one is given. 0, -ENOMEM. */
+int consul_source_new(struct loop *loop, const struct config *config, struct source **ret_source);
+struct source *consul_source_free(struct source *source); /* all feeds are stopped before */
+
+/*
+ * After a reload. Ends polls only when address, token, TLS, datacenter or namespace are others. On
+ * failure (-ENOMEM) the old configuration stays in use.
+ */
+int consul_source_reconfigure(struct source *source, const struct config *config);
+
+/* False while a watch or a resync is overdue by far: the watchdog is not fed then. */
+bool consul_source_is_on_time(const struct source *source);
+
+/* Changes that a resync found and the watch had missed, since the start. */
+uint64_t consul_source_n_repairs(const struct source *source);

@@ -1,0 +1,182 @@
+#include "daemon/fetch.h"
+
+#include "daemon/kvjson.h"
+
+struct fetch {
+	struct agent *agent;
+	const struct consul_address *address;
+	enum agent_pool pool;
+	const char *prefix;
+	fetch_fn fn;
+	void *userdata;
+	struct http_request *request;
+	/* From the first byte of a body on: a poll sleeps without them. */
+	struct kvset *set;
+	struct kvjson *kvjson;
+};
+
+static struct fetch *fetch_free(struct fetch *fetch)
+{
+	kvjson_free(fetch->kvjson);
+	kvset_unref(fetch->set);
+	free(fetch);
+	return NULL;
+}
+
+static int open_body(struct fetch *fetch)
+{
+	const struct config *config = fetch->agent->config;
+	int r;
+
+	if (!fetch->set) {
+		r = kvset_new(config->max_service, &fetch->set);
+		if (r < 0)
+			return r;
+	}
+	return kvjson_new(fetch->prefix, config->max_value, fetch->set, &fetch->kvjson);
+}
+
+static int on_body(const void *data, size_t len, void *userdata)
+{
+	struct fetch *fetch = userdata;
+	int r = fetch->kvjson ? 0 : open_body(fetch);
+
+	return r < 0 ? r : kvjson_feed(fetch->kvjson, data, len);
+}
+
+/* The contents that an answer without error means. */
+static int close_body(struct fetch *fetch, enum consul_verdict verdict)
+{
+	int r = 0;
+
+	if (verdict == CONSUL_CONTENT) {
+		r = fetch->kvjson ? 0 : open_body(fetch);
+		if (r == 0)
+			r = kvjson_finish(fetch->kvjson);
+	} else if (!fetch->set) {
+		r = kvset_new(fetch->agent->config->max_service, &fetch->set);
+	}
+	return r < 0 ? r : kvset_finish(fetch->set);
+}
+
+static const char *details_of(const struct fetch *fetch, int error)
+{
+	if (error == -ENOMEM)
+		return "out of memory";
+	return fetch->kvjson ? kvjson_error(fetch->kvjson) : NULL;
+}
+
+static enum consul_verdict settle(
+	struct fetch *fetch, const struct http_result *result, struct consul_error *ret_error)
+{
+	const char *name = fetch->address->name;
+	struct http_result failed = *result;
+	enum consul_verdict verdict =
+		consul_judge(result, name, details_of(fetch, result->error), ret_error);
+
+	if (verdict == CONSUL_ERROR)
+		return verdict;
+	failed.error = close_body(fetch, verdict);
+	if (failed.error < 0)
+		return consul_judge(&failed, name, details_of(fetch, failed.error), ret_error);
+	fetch->set->index = result->index;
+	return verdict;
+}
+
+static void on_done(const struct http_result *result, void *userdata)
+{
+	struct fetch *fetch = userdata;
+	struct fetch_answer answer = {
+		.answered_usec = result->answered_usec,
+		.n_bytes = result->n_bytes,
+	};
+	fetch_fn fn = fetch->fn;
+	void *fn_userdata = fetch->userdata;
+
+	if (settle(fetch, result, &answer.error) != CONSUL_ERROR)
+		answer.set = TAKE_PTR(fetch->set);
+	else if (answer.error.kind == TREE_UNREACHABLE || answer.error.kind == TREE_TIMEOUT)
+		agent_fail_over(fetch->agent, fetch->address);
+	agent_learn(fetch->agent, fetch->pool);
+	fetch_free(fetch);
+	fn(&answer, fn_userdata);
+	kvset_unref(answer.set);
+}
+
+static int request(struct fetch *fetch, const struct fetch_query *query)
+{
+	struct agent *agent = fetch->agent;
+	const struct config *config = agent->config;
+	const struct consul_query consul_query = {
+		.prefix = query->prefix,
+		.index = query->index,
+		.wait_usec = query->wait_usec,
+		.consistent = query->consistent,
+		.datacenter = config->datacenter,
+		.namespace = config->namespace,
+		.partition = config->partition,
+	};
+	AUTO_FREE char *url = NULL;
+	struct http_get get = {
+		.unix_path = fetch->address->unix_path,
+		.connect_to = fetch->address->connect_to,
+		.token = token_get(&agent->token),
+		.auth = config->auth,
+		.accept_gzip = !fetch->address->is_local,
+		.answer_usec = consul_deadline(query->index > 0 ? query->wait_usec : 0),
+		.body_usec = LIMIT_BODY_USEC,
+		.max_bytes = config->max_service * LIMIT_BODY_FACTOR + LIMIT_BODY_SLACK,
+		.body = on_body,
+		.done = on_done,
+		.userdata = fetch,
+	};
+	int r = consul_url(fetch->address, &consul_query, &url);
+
+	if (r < 0)
+		return r;
+	get.url = url;
+	return http_get(agent->pools[query->pool], &get, &fetch->request);
+}
+
+int fetch_start(struct agent *agent, const struct fetch_query *query, struct fetch **ret_fetch)
+{
+	struct fetch *fetch = calloc(1, sizeof(*fetch));
+	int r;
+
+	if (!fetch)
+		return -ENOMEM;
+	fetch->agent = agent;
+	fetch->address = agent_address(agent);
+	fetch->pool = query->pool;
+	fetch->prefix = query->prefix;
+	fetch->fn = query->fn;
+	fetch->userdata = query->userdata;
+	r = request(fetch, query);
+	if (r < 0) {
+		fetch_free(fetch);
+		return r;
+	}
+	*ret_fetch = fetch;
+	return 0;
+}
+
+struct fetch *fetch_cancel(struct fetch *fetch)
+{
+	if (!fetch)
+		return NULL;
+	http_cancel(fetch->request);
+	return fetch_free(fetch);
+}
+
+struct fetch *fetch_abandon(struct fetch *fetch)
+{
+	if (!fetch)
+		return NULL;
+	http_abandon(fetch->request);
+	return fetch_free(fetch);
+}
+
+uint64_t fetch_due_at(const struct fetch *fetch)
+{
+	return http_due_at(fetch->request);
+}

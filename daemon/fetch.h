@@ -1,0 +1,35 @@
+/*
+ * One read of one prefix: request out, body parsed while it arrives, one answer in. Knows what is
+ * asked and how it is said; must not know what the answer is compared with.
+ */
+#pragma once
+
+#include "daemon/agent.h"
+
+struct fetch;
+
+struct fetch_answer {
+	struct kvset *set; /* finished; NULL: failed. Take it (TAKE_PTR), or it is released */
+	struct consul_error error; /* when it failed */
+	uint64_t answered_usec; /* until the head of the answer */
+	uint64_t n_bytes; /* of body, decoded */
+};
+
+/* Once, unless cancelled; never from within fetch_start(). The fetch is gone then. */
+typedef void (*fetch_fn)(struct fetch_answer *answer, void *userdata);
+
+struct fetch_query {
+	enum agent_pool pool;
+	const char *prefix; /* outlives the fetch */
+	uint64_t index, wait_usec; /* index 0: answer now */
+	bool consistent;
+	fetch_fn fn;
+	void *userdata;
+};
+
+int fetch_start(struct agent *agent, const struct fetch_query *query, struct fetch **ret_fetch);
+struct fetch *fetch_cancel(struct fetch *fetch);
+struct fetch *fetch_abandon(struct fetch *fetch); /* see http_abandon() */
+
+/* loop_now() time by which it calls back; UINT64_MAX while it waits for a connection. */
+uint64_t fetch_due_at(const struct fetch *fetch);

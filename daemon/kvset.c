@@ -1,0 +1,116 @@
+#include "daemon/kvset.h"
+
+#include "proto/hash.h"
+#include "proto/key.h"
+
+int kvset_new(size_t max_bytes, struct kvset **ret_set)
+{
+	struct kvset *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return -ENOMEM;
+	set->refs = 1;
+	set->sorted = true;
+	set->max_bytes = max_bytes;
+	*ret_set = set;
+	return 0;
+}
+
+struct kvset *kvset_ref(struct kvset *set)
+{
+	set->refs++;
+	return set;
+}
+
+struct kvset *kvset_unref(struct kvset *set)
+{
+	if (set && --set->refs == 0) {
+		records_done(&set->records);
+		free(set);
+	}
+	return NULL;
+}
+
+static void add_to_digests(struct kvset *set, const struct record *record)
+{
+	set->digest = hash_chain(set->digest, record->key, record->key_len);
+	set->digest = hash_chain(set->digest, record->value, record->value_len);
+	if (record->flags != 0) {
+		le64 flags = le64_of(record->flags);
+
+		set->flags_digest = hash_chain(set->flags_digest, record->key, record->key_len);
+		set->flags_digest = hash_chain(set->flags_digest, &flags, sizeof(flags));
+	}
+}
+
+static bool is_above_last(const struct kvset *set, const char *key, size_t key_len)
+{
+	struct record last;
+
+	if (set->records.n == 0)
+		return true;
+	if (record_decode(set->records.data, set->records.size, set->last_off, &last) == 0)
+		return false;
+	return key_compare(last.key, last.key_len, key, key_len) < 0;
+}
+
+int kvset_add(struct kvset *set, const char *key, size_t key_len, const char *value,
+	size_t value_len, uint64_t flags, uint64_t modify_index)
+{
+	const struct record record = {
+		.key = key,
+		.key_len = (uint32_t)key_len,
+		.value = value,
+		.value_len = (uint32_t)value_len,
+		.flags = flags,
+		.modify_index = modify_index,
+	};
+	size_t off = set->records.size;
+	int r;
+
+	if (key_check(key, key_len) < 0) {
+		set->n_skipped++;
+		return 1;
+	}
+	if (set->records.n >= LIMIT_ENTRIES || value_len > set->max_bytes ||
+		off + record_size(key_len, value_len, flags != 0) > set->max_bytes)
+		return -EFBIG;
+	set->sorted = set->sorted && is_above_last(set, key, key_len);
+	r = records_append(&set->records, &record);
+	if (r < 0)
+		return r;
+	set->last_off = off;
+	/* In order, as Consul answers: the digests grow with the body and are ready at its end. */
+	if (set->sorted)
+		add_to_digests(set, &record);
+	return 0;
+}
+
+int kvset_finish(struct kvset *set)
+{
+	struct record record;
+	size_t off = 0;
+	int r;
+
+	records_trim(&set->records);
+	if (set->sorted)
+		return 0;
+	r = records_sort(&set->records, &set->n_dropped);
+	if (r < 0)
+		return r;
+	set->sorted = true;
+	set->digest = set->flags_digest = 0;
+	while (off < set->records.size) {
+		off = record_decode(set->records.data, set->records.size, off, &record);
+		if (off == 0)
+			return -EBADMSG;
+		add_to_digests(set, &record);
+	}
+	return 0;
+}
+
+bool kvset_same(const struct kvset *a, const struct kvset *b)
+{
+	return a->records.n == b->records.n && a->digest == b->digest &&
+	       a->flags_digest == b->flags_digest;
+}

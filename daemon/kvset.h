@@ -1,0 +1,35 @@
+/*
+ * The contents of one watched prefix as one answer of its source gave them: records in key order.
+ * Filled entry by entry, then finished, then immutable and shared by reference.
+ */
+#pragma once
+
+#include "proto/record.h"
+
+struct kvset {
+	unsigned refs;
+	bool sorted; /* so far every key was above the one before */
+	struct records records;
+	size_t last_off; /* of the record added last */
+	uint64_t digest; /* over keys and values */
+	uint64_t flags_digest; /* over keys and flags of entries that have flags */
+	uint64_t index; /* Consul's index of the answer, 0: none */
+	size_t max_bytes; /* of records */
+	size_t n_skipped; /* entries that are not representable: bad keys */
+	size_t n_dropped; /* entries whose key came twice; the last one stays */
+};
+
+int kvset_new(size_t max_bytes, struct kvset **ret_set);
+struct kvset *kvset_ref(struct kvset *set);
+struct kvset *kvset_unref(struct kvset *set); /* NULL is fine; returns NULL */
+
+/*
+ * Adds one entry; key relative to the prefix. 0; 1: the key is not one of ours, skipped and
+ * counted; -EFBIG: max_bytes or LIMIT_ENTRIES exceeded; -ENOMEM.
+ */
+int kvset_add(struct kvset *set, const char *key, size_t key_len, const char *value,
+	size_t value_len, uint64_t flags, uint64_t modify_index);
+int kvset_finish(struct kvset *set);
+
+/* Same keys, values and flags; a ModifyIndex alone (a lock was taken) is no change. */
+bool kvset_same(const struct kvset *a, const struct kvset *b);

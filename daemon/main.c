@@ -1,0 +1,260 @@
+/*
+ * The daemon: builds its objects in flow order, turns signals into events, tears down in reverse.
+ */
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "daemon/config.h"
+#include "daemon/consul-source.h"
+#include "daemon/directory.h"
+#include "daemon/listener.h"
+#include "daemon/log.h"
+#include "daemon/loop.h"
+#include "daemon/manager.h"
+#include "daemon/options.h"
+#include "daemon/service.h"
+
+#define EXIT_USAGE 2
+#define MAX_LISTENERS 16 /* sockets that the service manager hands over */
+#define FIRST_PASSED_FD 3
+
+/* Above it an allocation is a mapping of its own: it grows by moving pages, not by copying 10 MB
+ * in one callback. */
+#define MMAP_THRESHOLD (1 << 20)
+
+struct daemon {
+	struct options options;
+	struct config *config;
+	struct loop *loop;
+	struct source *source;
+	struct trees *trees;
+	struct services *services;
+	struct server *server;
+	struct listener *listeners[MAX_LISTENERS];
+	unsigned n_listeners;
+	struct loop_signal *sigterm, *sigint, *sighup;
+	struct loop_timer *watchdog;
+};
+
+static int say(char *message, int error)
+{
+	fprintf(stderr, "consulcfgd: %s\n", message ? message : strerror(-error));
+	free(message);
+	return error;
+}
+
+static int start_source(struct daemon *daemon)
+{
+	if (daemon->config->source == CONFIG_SOURCE_DIR)
+		return directory_source_new(daemon->loop, daemon->config, &daemon->source);
+	return consul_source_new(daemon->loop, daemon->config, &daemon->source);
+}
+
+static void stop_source(struct daemon *daemon)
+{
+	if (!daemon->source)
+		return;
+	if (daemon->config->source == CONFIG_SOURCE_DIR)
+		daemon->source = directory_source_free(daemon->source);
+	else
+		daemon->source = consul_source_free(daemon->source);
+}
+
+static bool is_on_time(const struct daemon *daemon)
+{
+	return daemon->config->source == CONFIG_SOURCE_DIR ||
+		consul_source_is_on_time(daemon->source);
+}
+
+static int reconfigure_source(struct daemon *daemon, const struct config *config)
+{
+	if (config->source == CONFIG_SOURCE_DIR)
+		return directory_source_reconfigure(daemon->source, config);
+	return consul_source_reconfigure(daemon->source, config);
+}
+
+/* The new settings in place of the old ones; whatever refuses them leaves the old ones. */
+static int apply_config(struct daemon *daemon, struct config *config)
+{
+	int r;
+
+	if (config->source != daemon->config->source) {
+		log_error("reload: another type of source needs a restart; the old settings stay");
+		return -EINVAL;
+	}
+	r = reconfigure_source(daemon, config);
+	if (r < 0) {
+		log_error("reload: %s; the old settings stay", strerror(-r));
+		return r;
+	}
+	log_set_level(config->log_level);
+	r = services_configure(daemon->services, config);
+	if (r < 0)
+		log_error("reload: not every service could be set up anew: %s", strerror(-r));
+	server_configure(daemon->server, config);
+	return 0;
+}
+
+static void on_sighup(void *userdata)
+{
+	struct daemon *daemon = userdata;
+	struct config *config;
+	char *message = NULL;
+	int r;
+
+	manager_reloading();
+	r = config_load(&daemon->options, &config, &message);
+	if (r < 0) {
+		log_error("reload: %s; the old settings stay", message ? message : strerror(-r));
+		free(message);
+	} else if (apply_config(daemon, config) < 0) {
+		config_free(config);
+	} else {
+		config_free(daemon->config);
+		daemon->config = config;
+		log_info("reloaded");
+	}
+	manager_ready("serving");
+}
+
+static void on_stop_signal(void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	loop_stop(daemon->loop);
+}
+
+/* A daemon whose watches are overdue by far is not alive, whatever its loop does. */
+static void on_watchdog(void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	if (is_on_time(daemon))
+		manager_watchdog();
+	loop_timer_arm(daemon->watchdog, manager_watchdog_usec() / 2);
+}
+
+static int start_watchdog(struct daemon *daemon)
+{
+	int r;
+
+	if (manager_watchdog_usec() == 0)
+		return 0;
+	r = loop_timer_new(daemon->loop, on_watchdog, daemon, &daemon->watchdog);
+	if (r < 0)
+		return r;
+	return loop_timer_arm(daemon->watchdog, manager_watchdog_usec() / 2);
+}
+
+static int start_signals(struct daemon *daemon)
+{
+	int r;
+
+	r = loop_signal_new(daemon->loop, SIGTERM, on_stop_signal, daemon, &daemon->sigterm);
+	if (r == 0)
+		r = loop_signal_new(daemon->loop, SIGINT, on_stop_signal, daemon, &daemon->sigint);
+	if (r == 0)
+		r = loop_signal_new(daemon->loop, SIGHUP, on_sighup, daemon, &daemon->sighup);
+	return r;
+}
+
+/* Sockets of the service manager; else one of our own. */
+static int start_listeners(struct daemon *daemon)
+{
+	int n = manager_listen_fds();
+	char *message = NULL;
+	int r;
+
+	if (n < 0)
+		return say(NULL, n);
+	for (int i = 0; i < n && i < MAX_LISTENERS; i++) {
+		r = listener_new(daemon->server, FIRST_PASSED_FD + i,
+			&daemon->listeners[daemon->n_listeners]);
+		if (r < 0)
+			return say(NULL, r);
+		daemon->n_listeners++;
+	}
+	if (daemon->n_listeners > 0)
+		return 0;
+	r = listener_bind(daemon->server, daemon->config, &daemon->listeners[0], &message);
+	if (r < 0)
+		return say(message, r);
+	daemon->n_listeners = 1;
+	return 0;
+}
+
+static int start(struct daemon *daemon)
+{
+	int r;
+
+	r = loop_new(&daemon->loop);
+	if (r == 0)
+		r = start_signals(daemon);
+	if (r == 0)
+		r = start_source(daemon);
+	if (r == 0)
+		r = trees_new(daemon->source, &daemon->trees);
+	if (r == 0)
+		r = services_new(
+			daemon->loop, daemon->trees, daemon->config, &daemon->services);
+	if (r == 0)
+		r = server_new(daemon->loop, daemon->services, daemon->source, daemon->config,
+			&daemon->server);
+	if (r == 0)
+		r = services_configure(daemon->services, daemon->config);
+	if (r == 0)
+		r = start_watchdog(daemon);
+	if (r < 0)
+		return say(NULL, r);
+	return start_listeners(daemon);
+}
+
+static void stop(struct daemon *daemon)
+{
+	for (unsigned i = 0; i < daemon->n_listeners; i++)
+		listener_free(daemon->listeners[i]);
+	server_free(daemon->server);
+	services_free(daemon->services);
+	if (daemon->trees)
+		trees_free(daemon->trees);
+	stop_source(daemon);
+	loop_timer_free(daemon->watchdog);
+	loop_signal_free(daemon->sigterm);
+	loop_signal_free(daemon->sigint);
+	loop_signal_free(daemon->sighup);
+	loop_free(daemon->loop);
+	config_free(daemon->config);
+}
+
+int main(int argc, char *argv[])
+{
+	struct daemon daemon = { 0 };
+	char *message = NULL;
+	int r;
+
+	r = options_parse(argc, argv, &daemon.options);
+	if (r != 0)
+		return r > 0 ? EXIT_SUCCESS : EXIT_USAGE;
+	r = config_load(&daemon.options, &daemon.config, &message);
+	if (r < 0) {
+		say(message, r);
+		return EXIT_USAGE;
+	}
+	if (daemon.options.check) {
+		puts("configuration ok");
+		config_free(daemon.config);
+		return EXIT_SUCCESS;
+	}
+	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+	log_set_level(daemon.config->log_level);
+	r = start(&daemon);
+	if (r == 0) {
+		log_info("version %s serving, source %s", CONSULCFGD_VERSION, daemon.source->name);
+		manager_ready("serving");
+		r = loop_run(daemon.loop);
+		manager_stopping();
+	}
+	stop(&daemon);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,106 @@
+#include "daemon/reply.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define REPLY_TEXT 512
+
+static void put_header(
+	const struct reply *reply, enum wire_status status, size_t len, uint8_t *at)
+{
+	struct wire_header header = wire_header_of(len, reply->op, status, reply->tag);
+
+	memcpy(at, &header, sizeof(header));
+}
+
+uint8_t *reply_begin(struct session *session, size_t size)
+{
+	struct server *server = session->server;
+
+	assert(server->out_len + sizeof(struct wire_header) + size <= SERVER_OUT);
+	return server->out + server->out_len + sizeof(struct wire_header);
+}
+
+void reply_end(const struct reply *reply, enum wire_status status, size_t len)
+{
+	struct server *server = reply->session->server;
+
+	put_header(reply, status, len, server->out + server->out_len);
+	server->out_len += sizeof(struct wire_header) + len;
+}
+
+void reply_bytes(
+	const struct reply *reply, enum wire_status status, const void *payload, size_t len)
+{
+	uint8_t *at = reply_begin(reply->session, len);
+
+	if (len > 0)
+		memcpy(at, payload, len);
+	reply_end(reply, status, len);
+}
+
+void reply_text(const struct reply *reply, enum wire_status status, const char *format, ...)
+{
+	char *at = (char *)reply_begin(reply->session, REPLY_TEXT);
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(at, REPLY_TEXT, format, args);
+	va_end(args);
+	reply_end(reply, status, n < 0 ? 0 : MIN((size_t)n, (size_t)REPLY_TEXT - 1));
+}
+
+void reply_info(const struct reply *reply, const struct service *service)
+{
+	struct wire_info info = {
+		.generation = le64_of(service->snapshot->generation),
+		.digest = le64_of(service->snapshot->image.digest),
+		.n_entries = le64_of(service->snapshot->image.n_entries),
+		.age_usec = le64_of(loop_now() - service_confirmed_at(service)),
+		.state = le32_of(service_state(service)),
+	};
+
+	reply_bytes(reply, WIRE_OK, &info, sizeof(info));
+}
+
+void reply_no_data(const struct reply *reply, const struct service *service)
+{
+	const struct tree_error *error = service_error(service);
+
+	if (error)
+		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: %s", service->name,
+			error->message);
+	else
+		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: the source (%s) is being read",
+			service->name, reply->session->server->source->name);
+}
+
+void reply_denied(const struct reply *reply, const char *service, size_t service_len)
+{
+	reply_text(reply, WIRE_DENIED,
+		"user %u may not read %.*s; ask for access= in consulcfgd.conf",
+		(unsigned)reply->session->peer.uid, (int)service_len, service);
+}
+
+void reply_value(const struct reply *reply, const void *head, size_t head_len,
+	struct snapshot *snapshot, const struct record *record)
+{
+	struct session *session = reply->session;
+	bool is_large = record->value_len > LIMIT_INLINE_VALUE;
+	size_t inline_len = is_large ? 0 : record->value_len;
+	uint8_t *at = reply_begin(session, head_len + inline_len);
+
+	memcpy(at, head, head_len);
+	memcpy(at + head_len, record->value, inline_len);
+	reply_end(reply, WIRE_OK, head_len + inline_len);
+	if (!is_large)
+		return;
+	/* The frame is as long as if the value stood there. */
+	put_header(reply, WIRE_OK, head_len + record->value_len,
+		at - sizeof(struct wire_header));
+	session->large = snapshot_ref(snapshot);
+	session->large_data = (const uint8_t *)record->value;
+	session->large_len = record->value_len;
+}

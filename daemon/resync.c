@@ -1,0 +1,188 @@
+#include "daemon/resync.h"
+
+#include "daemon/fetch.h"
+#include "daemon/log.h"
+
+enum resync_state {
+	RESYNC_IDLE,
+	RESYNC_READING,
+	RESYNC_CONFIRMING,
+	RESYNC_WAITING,
+};
+
+struct resync {
+	struct agent *agent;
+	struct tree *tree;
+	struct watch *watch;
+	enum resync_state state;
+	struct fetch *fetch;
+	struct loop_timer *timer;
+	uint64_t timer_at;
+	struct kvset *plain, *fresh; /* what the two reads said */
+	struct kvset *seen; /* the contents they were compared with */
+	struct consul_backoff backoff;
+};
+
+static void arm(struct resync *resync, enum resync_state state, uint64_t delay_usec)
+{
+	resync->state = state;
+	resync->timer_at = loop_now() + delay_usec;
+	loop_timer_arm(resync->timer, delay_usec);
+}
+
+static void drop(struct resync *resync)
+{
+	resync->plain = kvset_unref(resync->plain);
+	resync->fresh = kvset_unref(resync->fresh);
+	resync->seen = kvset_unref(resync->seen);
+}
+
+/* The watch tells the tree of trouble with Consul; here it is only tried again. */
+static void retry(struct resync *resync)
+{
+	drop(resync);
+	arm(resync, RESYNC_IDLE, consul_backoff_next(&resync->backoff, loop_now(), agent_random()));
+}
+
+static void on_answer(struct fetch_answer *answer, void *userdata);
+
+static void read_tree(struct resync *resync, enum resync_state state)
+{
+	const struct fetch_query query = {
+		.pool = AGENT_RESYNCS,
+		.prefix = resync->tree->prefix,
+		.consistent = state == RESYNC_CONFIRMING,
+		.fn = on_answer,
+		.userdata = resync,
+	};
+
+	resync->state = state;
+	if (fetch_start(resync->agent, &query, &resync->fetch) < 0)
+		retry(resync);
+}
+
+static void on_same(struct resync *resync)
+{
+	tree_confirm(resync->tree);
+	resync_schedule(resync);
+}
+
+static void repair(struct resync *resync)
+{
+	resync->agent->n_repairs++;
+	log_warning("%s: the resync found what the watch had missed; repaired, watching afresh",
+		resync->tree->prefix);
+	tree_apply(resync->tree, TAKE_PTR(resync->fresh));
+	watch_restart(resync->watch);
+	resync_schedule(resync);
+}
+
+/* Content below an index that is held already: see watch.c. */
+static bool is_lost_store(const struct resync *resync)
+{
+	return resync->fresh->records.n == 0 &&
+	       resync->fresh->index <= resync->tree->content->index;
+}
+
+/* The watch had its time. */
+static void conclude(struct resync *resync)
+{
+	if (!kvset_same(resync->seen, resync->tree->content))
+		resync_schedule(resync);
+	else if (is_lost_store(resync) || !kvset_same(resync->plain, resync->fresh))
+		retry(resync);
+	else
+		repair(resync);
+}
+
+static void on_answer(struct fetch_answer *answer, void *userdata)
+{
+	struct resync *resync = userdata;
+	struct tree *tree = resync->tree;
+
+	resync->fetch = NULL;
+	if (!answer->set) {
+		retry(resync);
+	} else if (kvset_same(tree->content, answer->set)) {
+		on_same(resync);
+	} else if (resync->state == RESYNC_READING) {
+		resync->plain = TAKE_PTR(answer->set);
+		read_tree(resync, RESYNC_CONFIRMING);
+	} else {
+		resync->fresh = TAKE_PTR(answer->set);
+		resync->seen = kvset_ref(tree->content);
+		arm(resync, RESYNC_WAITING, LIMIT_RESYNC_GRACE_USEC);
+	}
+}
+
+static void on_timer(void *userdata)
+{
+	struct resync *resync = userdata;
+
+	if (resync->state == RESYNC_WAITING)
+		conclude(resync);
+	else if (resync->tree->content)
+		read_tree(resync, RESYNC_READING);
+	else
+		resync_schedule(resync); /* nothing to compare with: the watch is at it */
+}
+
+int resync_new(
+	struct agent *agent, struct tree *tree, struct watch *watch, struct resync **ret_resync)
+{
+	struct resync *resync = calloc(1, sizeof(*resync));
+	int r;
+
+	if (!resync)
+		return -ENOMEM;
+	resync->agent = agent;
+	resync->tree = tree;
+	resync->watch = watch;
+	r = loop_timer_new(agent->loop, on_timer, resync, &resync->timer);
+	if (r < 0) {
+		free(resync);
+		return r;
+	}
+	resync_schedule(resync);
+	*ret_resync = resync;
+	return 0;
+}
+
+struct resync *resync_free(struct resync *resync)
+{
+	if (!resync)
+		return NULL;
+	resync_stop(resync);
+	loop_timer_free(resync->timer);
+	free(resync);
+	return NULL;
+}
+
+void resync_stop(struct resync *resync)
+{
+	resync->fetch = fetch_cancel(resync->fetch);
+	loop_timer_disarm(resync->timer);
+	drop(resync);
+	resync->state = RESYNC_IDLE;
+	resync->timer_at = UINT64_MAX;
+}
+
+void resync_schedule(struct resync *resync)
+{
+	resync_stop(resync);
+	consul_backoff_reset(&resync->backoff);
+	arm(resync, RESYNC_IDLE, consul_jitter(resync->agent->config->resync_usec, agent_random()));
+}
+
+void resync_now(struct resync *resync)
+{
+	if (resync->state == RESYNC_IDLE)
+		arm(resync, RESYNC_IDLE, 0);
+}
+
+bool resync_is_on_time(const struct resync *resync, uint64_t now)
+{
+	uint64_t due = resync->fetch ? fetch_due_at(resync->fetch) : resync->timer_at;
+
+	return due >= now || now - due < LIMIT_OVERDUE_USEC;
+}

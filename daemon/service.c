@@ -1,0 +1,494 @@
+#include "daemon/service.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "daemon/publication.h"
+#include "proto/key.h"
+
+#define PUBLISH_BUDGET_USEC 2000 /* of one turn of the loop; clients are served in between */
+
+RB_HEAD(service_table, service);
+
+struct services {
+	struct loop *loop;
+	struct trees *trees;
+	const struct config *config;
+	struct service_table table; /* by name */
+	size_t n_services;
+};
+
+static int compare_services(const struct service *a, const struct service *b)
+{
+	return strcmp(a->name, b->name);
+}
+
+ORDERED_GENERATE(service_table, service, link, compare_services)
+
+/* Waiters may come and go, themselves and each other, while they are told. */
+static void tell_waiters(struct service *service)
+{
+	struct list waiting = LIST_INIT(waiting);
+
+	list_splice(&waiting, &service->waiters);
+	while (!list_is_empty(&waiting)) {
+		struct service_waiter *waiter =
+			LIST_ENTRY(waiting.next, struct service_waiter, link);
+
+		list_unlink(&waiter->link);
+		list_append(&service->waiters, &waiter->link);
+		waiter->fn(service, waiter->userdata);
+	}
+}
+
+/*
+ * Above every generation of this service that any client can have seen: those of earlier daemons
+ * were below their clock, too.
+ */
+static uint64_t next_generation(uint64_t last)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return MAX(last, (uint64_t)now.tv_sec * USEC_PER_SEC +
+				 (uint64_t)now.tv_nsec / NSEC_PER_USEC) +
+	       1;
+}
+
+static bool all_layers_answered(const struct service *service)
+{
+	for (unsigned i = 0; i < service->n_layers; i++)
+		if (!service->layers[i].tree->content)
+			return false;
+	return service->n_layers > 0;
+}
+
+static int start_publication(struct service *service)
+{
+	struct kvset *sets[LIMIT_LAYERS];
+
+	for (unsigned i = 0; i < service->n_layers; i++)
+		sets[i] = service->layers[i].tree->content;
+	service->is_dirty = false;
+	return publication_new(sets, service->n_layers, service->services->config->max_service,
+		&service->publication);
+}
+
+static void set_error(struct service *service, int error)
+{
+	const char *why = error == -EFBIG ? "its image would exceed max_service" : strerror(-error);
+
+	log_error("%s: cannot publish: %s; serving the last good contents", service->name, why);
+	if (!service->error.is_set)
+		service->error.since = loop_now();
+	service->error.is_set = true;
+	service->error.kind = TREE_LIMIT;
+	service->error.retry_at = 0;
+	snprintf(service->error.message, sizeof(service->error.message), "cannot publish: %s", why);
+}
+
+static int finish_publication(struct service *service)
+{
+	struct snapshot *snapshot;
+	int r;
+
+	r = publication_take(service->publication, next_generation(service->generation), &snapshot);
+	if (r < 0)
+		return r;
+	snapshot_unref(service->snapshot);
+	service->snapshot = snapshot;
+	service->generation = snapshot->generation;
+	service->error.is_set = false;
+	log_debug("%s: published generation %llu with %llu keys", service->name,
+		(unsigned long long)service->generation,
+		(unsigned long long)snapshot->image.n_entries);
+	return 0;
+}
+
+/* Works at the publication for one budget; 1: more to do, 0: done, -errno. */
+static int work_on_publication(struct service *service)
+{
+	uint64_t end = loop_now() + PUBLISH_BUDGET_USEC;
+	int r;
+
+	do
+		r = publication_step(service->publication);
+	while (r > 0 && loop_now() < end);
+	return r == 0 ? finish_publication(service) : r;
+}
+
+static void publish(struct service *service)
+{
+	int r = 0;
+
+	if (!service->publication)
+		r = start_publication(service);
+	if (r == 0)
+		r = work_on_publication(service);
+	if (r > 0) {
+		loop_timer_arm(service->publish_timer, 0);
+		return;
+	}
+	service->publication = publication_free(service->publication);
+	service->published_at = loop_now();
+	if (r < 0)
+		set_error(service, r);
+	/* Changes that came meanwhile make one more publication, all together. */
+	if (service->is_dirty)
+		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC);
+	tell_waiters(service);
+}
+
+static void on_publish_timer(void *userdata)
+{
+	publish(userdata);
+}
+
+/* The first change goes out at once; a storm is coalesced. */
+static void request_publication(struct service *service)
+{
+	uint64_t age = loop_now() - service->published_at;
+
+	service->is_dirty = true;
+	if (service->publication || loop_timer_is_armed(service->publish_timer))
+		return;
+	if (service->published_at != 0 && age < LIMIT_COALESCE_USEC)
+		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC - age);
+	else
+		publish(service);
+}
+
+static void on_tree_changed(struct tree *tree, bool content_changed, void *userdata)
+{
+	struct service_layer *layer = userdata;
+	struct service *service = layer->service;
+
+	(void)tree;
+	if (content_changed && all_layers_answered(service))
+		request_publication(service);
+	else
+		tell_waiters(service);
+}
+
+static void drop_layers(struct service *service)
+{
+	for (unsigned i = 0; i < service->n_layers; i++) {
+		tree_unobserve(&service->layers[i].observer);
+		tree_unref(service->layers[i].tree);
+	}
+	service->n_layers = 0;
+}
+
+static void free_prefixes(char *prefixes[], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		free(prefixes[i]);
+}
+
+/* Takes the reference. */
+static void add_layer(struct service *service, struct tree *tree)
+{
+	struct service_layer *layer = &service->layers[service->n_layers++];
+
+	layer->service = service;
+	layer->tree = tree;
+	layer->observer.fn = on_tree_changed;
+	layer->observer.userdata = layer;
+	tree_observe(tree, &layer->observer);
+}
+
+static bool has_layers(const struct service *service, char *const prefixes[], unsigned n)
+{
+	if (service->n_layers != n)
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		if (!std_streq(service->layers[i].tree->prefix, prefixes[i]))
+			return false;
+	return true;
+}
+
+/* The new trees are taken before the old ones are dropped: one that stays is not restarted. */
+static int replace_layers(struct service *service, char *const prefixes[], unsigned n)
+{
+	struct tree *trees[LIMIT_LAYERS];
+
+	for (unsigned i = 0; i < n; i++) {
+		int r = trees_get(service->services->trees, prefixes[i], &trees[i]);
+
+		if (r < 0) {
+			while (i-- > 0)
+				tree_unref(trees[i]);
+			return r;
+		}
+	}
+	service->publication = publication_free(service->publication);
+	drop_layers(service);
+	for (unsigned i = 0; i < n; i++)
+		add_layer(service, trees[i]);
+	/* Trees that other services already watch have their contents now. */
+	if (all_layers_answered(service))
+		request_publication(service);
+	return 0;
+}
+
+/* Gives the service the layers that the configuration names, if it has others. */
+static int apply_layers(struct service *service)
+{
+	char *prefixes[LIMIT_LAYERS];
+	int n, r = 0;
+
+	n = config_layers(service->services->config, service->name, prefixes);
+	if (n < 0)
+		return n;
+	if (!has_layers(service, prefixes, (unsigned)n))
+		r = replace_layers(service, prefixes, (unsigned)n);
+	free_prefixes(prefixes, (unsigned)n);
+	return r;
+}
+
+static void service_free(struct service *service)
+{
+	RB_REMOVE(service_table, &service->services->table, service);
+	service->services->n_services--;
+	service->publication = publication_free(service->publication);
+	drop_layers(service);
+	loop_timer_free(service->linger);
+	loop_timer_free(service->publish_timer);
+	snapshot_unref(service->snapshot);
+	free(service);
+}
+
+static void on_linger(void *userdata)
+{
+	struct service *service = userdata;
+
+	log_debug("%s: no client left, closing", service->name);
+	service_free(service);
+}
+
+static int service_new(
+	struct services *services, const char *name, size_t name_len, struct service **ret_service)
+{
+	struct service *service = calloc(1, sizeof(*service));
+	int r;
+
+	if (!service)
+		return -ENOMEM;
+	service->services = services;
+	memcpy(service->name, name, name_len);
+	list_init(&service->waiters);
+	RB_INSERT(service_table, &services->table, service);
+	services->n_services++;
+	r = loop_timer_new(services->loop, on_linger, service, &service->linger);
+	if (r == 0)
+		r = loop_timer_new(
+			services->loop, on_publish_timer, service, &service->publish_timer);
+	if (r == 0)
+		r = apply_layers(service);
+	if (r < 0) {
+		service_free(service);
+		return r;
+	}
+	*ret_service = service;
+	return 0;
+}
+
+int services_new(struct loop *loop, struct trees *trees, const struct config *config,
+	struct services **ret_services)
+{
+	struct services *services = calloc(1, sizeof(*services));
+
+	if (!services)
+		return -ENOMEM;
+	services->loop = loop;
+	services->trees = trees;
+	services->config = config;
+	RB_INIT(&services->table);
+	*ret_services = services;
+	return 0;
+}
+
+struct services *services_free(struct services *services)
+{
+	struct service *service;
+
+	if (!services)
+		return NULL;
+	while ((service = RB_MIN(service_table, &services->table)))
+		service_free(service);
+	free(services);
+	return NULL;
+}
+
+static bool is_preloaded(const struct config *config, const char *name)
+{
+	for (unsigned i = 0; i < config->n_preload; i++)
+		if (std_streq(config->preload[i], name))
+			return true;
+	return false;
+}
+
+static int preload(struct services *services, const char *name)
+{
+	struct service *service = services_find(services, name, strlen(name));
+	int r;
+
+	if (service && service->is_preloaded)
+		return 0;
+	r = services_want(services, name, strlen(name), &service);
+	if (r == 0)
+		service->is_preloaded = true;
+	return r;
+}
+
+int services_configure(struct services *services, const struct config *config)
+{
+	struct service *service;
+	int r;
+
+	services->config = config;
+	RB_FOREACH(service, service_table, &services->table)
+	{
+		r = apply_layers(service);
+		if (r < 0)
+			return r;
+		if (service->is_preloaded && !is_preloaded(config, service->name)) {
+			service->is_preloaded = false;
+			service_unwant(service);
+		}
+	}
+	for (unsigned i = 0; i < config->n_preload; i++) {
+		r = preload(services, config->preload[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int services_want(
+	struct services *services, const char *name, size_t name_len, struct service **ret_service)
+{
+	struct service *service;
+	int r;
+
+	if (!key_is_service_name(name, name_len))
+		return -EINVAL;
+	service = services_find(services, name, name_len);
+	if (!service) {
+		if (services->n_services >= services->config->max_services)
+			return -ENOBUFS;
+		r = service_new(services, name, name_len, &service);
+		if (r < 0)
+			return r;
+	}
+	loop_timer_disarm(service->linger);
+	service->n_users++;
+	*ret_service = service;
+	return 0;
+}
+
+void service_unwant(struct service *service)
+{
+	if (--service->n_users == 0)
+		loop_timer_arm(service->linger, service->services->config->linger_usec);
+}
+
+struct service *services_find(struct services *services, const char *name, size_t name_len)
+{
+	struct service wanted;
+
+	if (name_len > LIMIT_SERVICE_NAME)
+		return NULL;
+	memcpy(wanted.name, name, name_len);
+	wanted.name[name_len] = '\0';
+	return RB_FIND(service_table, &services->table, &wanted);
+}
+
+void service_add_waiter(struct service *service, struct service_waiter *waiter)
+{
+	list_append(&service->waiters, &waiter->link);
+}
+
+void service_remove_waiter(struct service_waiter *waiter)
+{
+	list_unlink(&waiter->link);
+}
+
+/* The worst of the layers: frozen > held > loading > backup > stale > live. */
+static int badness(enum wire_state state)
+{
+	switch (state) {
+	case WIRE_LIVE:
+		return 0;
+	case WIRE_STALE:
+		return 1;
+	case WIRE_BACKUP:
+		return 2;
+	case WIRE_LOADING:
+		return 3;
+	case WIRE_HELD:
+		return 4;
+	case WIRE_FROZEN:
+		return 5;
+	}
+	return 0;
+}
+
+enum wire_state service_state(const struct service *service)
+{
+	enum wire_state worst = WIRE_LIVE;
+
+	if (!service->snapshot)
+		return WIRE_LOADING;
+	for (unsigned i = 0; i < service->n_layers; i++)
+		if (badness(service->layers[i].tree->state) > badness(worst))
+			worst = service->layers[i].tree->state;
+	return worst;
+}
+
+uint64_t service_confirmed_at(const struct service *service)
+{
+	uint64_t oldest = loop_now();
+
+	for (unsigned i = 0; i < service->n_layers; i++)
+		oldest = MIN(oldest, service->layers[i].tree->confirmed_at);
+	return oldest;
+}
+
+const struct tree_error *service_error(const struct service *service)
+{
+	if (service->error.is_set)
+		return &service->error;
+	for (unsigned i = 0; i < service->n_layers; i++)
+		if (service->layers[i].tree->error.is_set)
+			return &service->layers[i].tree->error;
+	return NULL;
+}
+
+size_t services_count(const struct services *services)
+{
+	return services->n_services;
+}
+
+struct service *services_next(struct services *services, const char *after)
+{
+	struct service wanted, *service;
+
+	if (!after)
+		return RB_MIN(service_table, &services->table);
+	snprintf(wanted.name, sizeof(wanted.name), "%s", after);
+	service = RB_NFIND(service_table, &services->table, &wanted);
+	if (service && std_streq(service->name, wanted.name))
+		service = RB_NEXT(service_table, &services->table, service);
+	return service;
+}
+
+void services_resync(struct services *services, struct service *service_or_null)
+{
+	struct service *service;
+
+	RB_FOREACH(service, service_table, &services->table)
+	if (!service_or_null || service == service_or_null)
+		for (unsigned i = 0; i < service->n_layers; i++)
+			tree_resync(service->layers[i].tree);
+}

@@ -1,0 +1,81 @@
+/*
+ * The daemon's end of one connection: bytes in, frames to commands, replies out.
+ *
+ * One turn: flush what waits, receive once, handle the frames at hand, flush once. What a turn
+ * cannot send is kept, and a client that does not take its replies is not read from.
+ *
+ * The input holds at most one frame's length. Replies collect in the server's buffer and are
+ * copied only when the socket is full. At most one large value is under way; it is sent from its
+ * snapshot, and requests behind it wait.
+ */
+#pragma once
+
+#include "daemon/access.h"
+#include "daemon/buffer.h"
+#include "daemon/opened.h"
+#include "daemon/server.h"
+
+struct listing;
+
+struct session {
+	struct list link; /* server::sessions */
+	struct server *server;
+	struct user *user;
+	struct loop_io *io;
+	int fd;
+	unsigned wanted; /* events that io was told */
+	bool has_hello;
+	bool is_guarded; /* the kernel refuses descriptors for us */
+	bool is_eof; /* no more requests come */
+	bool is_closing; /* no more requests are handled */
+	bool is_blocked; /* the socket takes no more for now */
+	bool is_woken; /* something happened to a service that a request waits for */
+	bool has_frame; /* input holds a whole request that was not handled yet */
+	bool has_sent, has_handled; /* in this turn: a byte, a request */
+	unsigned budget; /* of this turn, see LIMIT_TURN_COST */
+	size_t n_buffered; /* bytes that the user was charged for */
+	struct buffer input;
+	struct buffer output;
+	struct snapshot *large; /* a value under way behind output, or NULL */
+	const uint8_t *large_data;
+	size_t large_len;
+	struct openings openings;
+	struct list pendings; /* pending::link */
+	unsigned n_pendings;
+	struct loop_timer *pending_timer; /* for OPEN with a time-out */
+	struct list woken_link; /* server::woken */
+	struct listing *listing; /* a STATUS reply in the making, or NULL */
+	struct snapshot *pinned; /* that LIST goes on with, or NULL */
+	struct opened *pinned_from;
+	struct deadline pin_deadline;
+	struct deadlines *clock; /* which of the server's deadlines runs, or NULL */
+	struct deadline deadline;
+	struct access_peer peer;
+};
+
+/*
+ * Serves a connected, non-blocking stream socket; fd is consumed on success. The server owns the
+ * session, which ends by itself. -EUSERS: the user has max_clients_per_user; -ENFILE: the daemon has
+ * as many clients as it can.
+ */
+int session_new(struct server *server, int fd, struct session **ret_session);
+struct session *session_free(struct session *session);
+
+/* One turn; may free the session. */
+void session_turn(struct session *session, unsigned events);
+
+/* Takes a turn of its own soon to answer what waits. */
+void session_wake(struct session *session);
+
+/* Whether one more request may be answered now. */
+bool session_is_ready(const struct session *session);
+
+/* Ends after what was replied has been sent. */
+void session_end(struct session *session);
+
+/* Keeps a snapshot of an opened service for the next page of a list; NULL lets go. */
+void session_pin(struct session *session, struct snapshot *snapshot, struct opened *opened);
+
+/* For the server. */
+void session_on_deadline(struct deadline *deadline);
+void session_on_pin_deadline(struct deadline *deadline);

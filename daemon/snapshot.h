@@ -1,0 +1,31 @@
+/*
+ * A snapshot: one image in a memfd that is sealed against write, grow and shrink, and mapped for
+ * the daemon's own lookups. Shared by reference. The only door to memfd_create and seals.
+ */
+#pragma once
+
+#include <sys/uio.h>
+
+#include "proto/image.h"
+
+struct snapshot {
+	unsigned refs;
+	int fd; /* the daemon's own; clients get fresh read-only ones: snapshot_open_fd() */
+	uint64_t generation;
+	struct image image; /* into the mapping */
+	size_t written; /* bytes so far, until sealed */
+	bool sealed;
+};
+
+int snapshot_new(struct snapshot **ret_snapshot);
+/* Filled with write(2), not ftruncate: a hole on a full tmpfs would be SIGBUS for a reader. Writes
+ * at most max_bytes of what of iov[0..1] is missing; 1: more to do, 0: all there, -errno. */
+int snapshot_write(struct snapshot *snapshot, const struct iovec iov[2], size_t max_bytes);
+/* Seals, maps and checks it; afterwards immutable. */
+int snapshot_seal(struct snapshot *snapshot, uint64_t generation);
+
+struct snapshot *snapshot_ref(struct snapshot *snapshot);
+struct snapshot *snapshot_unref(struct snapshot *snapshot);
+
+/* A read-only descriptor with an open file description of its own; the caller closes it. -errno. */
+int snapshot_open_fd(const struct snapshot *snapshot);

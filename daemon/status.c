@@ -1,0 +1,146 @@
+#include "daemon/status.h"
+
+#include <time.h>
+
+/* A loop_now() time as seconds since 1970, for people and other programs. */
+static void put_time(struct json *json, uint64_t at)
+{
+	struct timespec now;
+	uint64_t age = loop_now() - at;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	json_seconds(json,
+		(uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC - age);
+}
+
+static void put_null(struct json *json, const char *key)
+{
+	json_key(json, key);
+	json_null(json);
+}
+
+static void put_string(struct json *json, const char *key, const char *text)
+{
+	json_key(json, key);
+	json_string(json, text);
+}
+
+static void put_uint(struct json *json, const char *key, uint64_t value)
+{
+	json_key(json, key);
+	json_uint(json, value);
+}
+
+static void put_age(struct json *json, const char *key, bool is_known, uint64_t since)
+{
+	uint64_t now = loop_now();
+
+	json_key(json, key);
+	if (is_known)
+		json_seconds(json, now > since ? now - since : 0);
+	else
+		json_null(json);
+}
+
+static void put_layer(struct json *json, const struct tree *tree)
+{
+	const struct kvset *content = tree->content;
+
+	json_begin_object(json);
+	put_string(json, "prefix", tree->prefix);
+	put_uint(json, "keys", content ? content->records.n : 0);
+	put_uint(json, "index", content ? content->index : 0);
+	put_string(json, "state", wire_state_name(tree->state));
+	put_age(json, "age_seconds", content != NULL, tree->confirmed_at);
+	put_null(json, "held");
+	json_end_object(json);
+}
+
+static void put_layers(struct json *json, const struct service *service)
+{
+	json_key(json, "layers");
+	json_begin_array(json);
+	for (unsigned i = 0; i < service->n_layers; i++)
+		put_layer(json, service->layers[i].tree);
+	json_end_array(json);
+}
+
+/* Indexes of one Consul: the highest is that of the newest change. */
+static uint64_t index_of(const struct service *service)
+{
+	uint64_t index = 0;
+
+	for (unsigned i = 0; i < service->n_layers; i++)
+		if (service->layers[i].tree->content)
+			index = MAX(index, service->layers[i].tree->content->index);
+	return index;
+}
+
+static void put_error(struct json *json, const struct tree_error *error)
+{
+	uint64_t now = loop_now();
+
+	json_key(json, "last_error");
+	if (!error) {
+		json_null(json);
+		return;
+	}
+	json_begin_object(json);
+	put_string(json, "kind", tree_error_kind_name(error->kind));
+	put_string(json, "message", error->message);
+	json_key(json, "since");
+	put_time(json, error->since);
+	json_key(json, "retry_in_seconds");
+	json_seconds(json, error->retry_at > now ? error->retry_at - now : 0);
+	json_end_object(json);
+}
+
+static void put_content(struct json *json, const struct snapshot *snapshot)
+{
+	json_key(json, "digest");
+	if (snapshot)
+		json_hex(json, snapshot->image.digest);
+	else
+		json_null(json);
+	put_uint(json, "keys", snapshot ? snapshot->image.n_entries : 0);
+	put_uint(json, "bytes", snapshot ? snapshot->image.size : 0);
+}
+
+void status_daemon(const struct server *server, struct json *json)
+{
+	uint64_t worst = loop_worst_callback_usec(server->loop);
+
+	json_begin_object(json);
+	put_string(json, "version", CONSULCFGD_VERSION);
+	put_uint(json, "pid", (uint64_t)getpid());
+	put_age(json, "uptime_seconds", true, server->started_at);
+	put_string(json, "source", server->source->name);
+	put_uint(json, "source_connections", server->source->n_connections(server->source));
+	put_uint(json, "clients", server->n_sessions);
+	if (worst > 0)
+		put_uint(json, "loop_worst_callback_usec", worst);
+	json_end_object(json);
+}
+
+void status_service(const struct service *service, struct json *json)
+{
+	json_begin_object(json);
+	put_string(json, "name", service->name);
+	put_string(json, "state", wire_state_name(service_state(service)));
+	put_uint(json, "generation", service->generation);
+	put_content(json, service->snapshot);
+	put_uint(json, "index", index_of(service));
+	put_age(json, "age_seconds", service->snapshot != NULL, service_confirmed_at(service));
+	put_uint(json, "clients", service->n_users - (service->is_preloaded ? 1 : 0));
+	put_layers(json, service);
+	put_null(json, "held");
+	put_null(json, "frozen");
+	put_uint(json, "overrides", 0);
+	put_error(json, service_error(service));
+	json_key(json, "backup");
+	json_begin_object(json);
+	put_null(json, "age_seconds");
+	put_null(json, "error");
+	json_end_object(json);
+	json_end_object(json);
+}

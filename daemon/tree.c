@@ -1,0 +1,219 @@
+#include "daemon/tree.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "daemon/log.h"
+#include "daemon/loop.h"
+
+RB_HEAD(tree_table, tree);
+
+struct trees {
+	struct tree_table table; /* by prefix */
+	struct source *source;
+};
+
+static int compare_trees(const struct tree *a, const struct tree *b)
+{
+	return strcmp(a->prefix, b->prefix);
+}
+
+ORDERED_GENERATE(tree_table, tree, link, compare_trees)
+
+int trees_new(struct source *source, struct trees **ret_trees)
+{
+	struct trees *trees = calloc(1, sizeof(*trees));
+
+	if (!trees)
+		return -ENOMEM;
+	RB_INIT(&trees->table);
+	trees->source = source;
+	*ret_trees = trees;
+	return 0;
+}
+
+struct trees *trees_free(struct trees *trees)
+{
+	free(trees);
+	return NULL;
+}
+
+static struct tree *tree_free(struct tree *tree)
+{
+	if (tree->feed)
+		tree->feed = tree->trees->source->stop(tree->feed);
+	kvset_unref(tree->content);
+	free(tree->prefix);
+	free(tree);
+	return NULL;
+}
+
+static int tree_new(struct trees *trees, const char *prefix, struct tree **ret_tree)
+{
+	struct tree *tree = calloc(1, sizeof(*tree));
+	int r;
+
+	if (!tree)
+		return -ENOMEM;
+	list_init(&tree->observers);
+	tree->trees = trees;
+	tree->refs = 1;
+	tree->state = WIRE_LOADING;
+	tree->prefix = strdup(prefix);
+	r = tree->prefix ? trees->source->start(trees->source, tree, &tree->feed) : -ENOMEM;
+	if (r < 0) {
+		tree_free(tree);
+		return r;
+	}
+	RB_INSERT(tree_table, &trees->table, tree);
+	*ret_tree = tree;
+	return 0;
+}
+
+int trees_get(struct trees *trees, const char *prefix, struct tree **ret_tree)
+{
+	struct tree wanted = { .prefix = (char *)(uintptr_t)prefix };
+	struct tree *tree = RB_FIND(tree_table, &trees->table, &wanted);
+
+	if (!tree)
+		return tree_new(trees, prefix, ret_tree);
+	tree->refs++;
+	*ret_tree = tree;
+	return 0;
+}
+
+struct tree *tree_unref(struct tree *tree)
+{
+	if (tree && --tree->refs == 0) {
+		RB_REMOVE(tree_table, &tree->trees->table, tree);
+		tree_free(tree);
+	}
+	return NULL;
+}
+
+void tree_resync(struct tree *tree)
+{
+	if (tree->feed)
+		tree->trees->source->resync(tree->feed);
+}
+
+void tree_observe(struct tree *tree, struct tree_observer *observer)
+{
+	list_append(&tree->observers, &observer->link);
+}
+
+void tree_unobserve(struct tree_observer *observer)
+{
+	list_unlink(&observer->link);
+}
+
+/* Observers may come and go, themselves and each other, while they are told. */
+static void tell_observers(struct tree *tree, bool content_changed)
+{
+	struct list waiting = LIST_INIT(waiting);
+
+	list_splice(&waiting, &tree->observers);
+	while (!list_is_empty(&waiting)) {
+		struct tree_observer *observer =
+			LIST_ENTRY(waiting.next, struct tree_observer, link);
+
+		list_unlink(&observer->link);
+		list_append(&tree->observers, &observer->link);
+		observer->fn(tree, content_changed, observer->userdata);
+	}
+}
+
+static void log_recovery(const struct tree *tree)
+{
+	if (tree->error.is_set)
+		log_info("%s: the source answers again", tree->prefix);
+}
+
+/* Whether the state became another one. */
+static bool mark_confirmed(struct tree *tree)
+{
+	bool changed = tree->state != WIRE_LIVE || tree->error.is_set;
+
+	log_recovery(tree);
+	tree->state = WIRE_LIVE;
+	tree->confirmed_at = loop_now();
+	tree->error.is_set = false;
+	return changed;
+}
+
+static void warn_about_entries(const struct tree *tree, const struct kvset *set)
+{
+	const struct kvset *old = tree->content;
+
+	if (set->n_skipped > 0 && (!old || old->n_skipped != set->n_skipped))
+		log_warning("%s: %zu keys skipped: a key is 1 to %d bytes of UTF-8 without NUL",
+			tree->prefix, set->n_skipped, LIMIT_KEY);
+	if (set->n_dropped > 0 && (!old || old->n_dropped != set->n_dropped))
+		log_warning("%s: %zu keys came twice in one answer, the last value counts",
+			tree->prefix, set->n_dropped);
+}
+
+bool tree_apply(struct tree *tree, struct kvset *set)
+{
+	bool content_changed = !tree->content || !kvset_same(tree->content, set);
+	bool state_changed;
+
+	warn_about_entries(tree, set);
+	/* Also when nothing changed: the newer set has the newer ModifyIndexes. */
+	kvset_unref(tree->content);
+	tree->content = set;
+	state_changed = mark_confirmed(tree);
+	if (content_changed || state_changed)
+		tell_observers(tree, content_changed);
+	return content_changed;
+}
+
+void tree_confirm(struct tree *tree)
+{
+	if (mark_confirmed(tree))
+		tell_observers(tree, false);
+}
+
+void tree_fail(
+	struct tree *tree, enum tree_error_kind kind, uint64_t retry_at, const char *format, ...)
+{
+	char message[sizeof(tree->error.message)];
+	bool is_news;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	is_news = !tree->error.is_set || tree->error.kind != kind ||
+		  !std_streq(tree->error.message, message);
+	if (!tree->error.is_set)
+		tree->error.since = loop_now();
+	tree->error.is_set = true;
+	tree->error.kind = kind;
+	tree->error.retry_at = retry_at;
+	memcpy(tree->error.message, message, sizeof(message));
+	if (tree->state == WIRE_LIVE)
+		tree->state = WIRE_STALE;
+	if (!is_news)
+		return;
+	log_warning("%s: %s; %s", tree->prefix, message,
+		tree->content ? "serving the last good contents" : "no contents yet");
+	tell_observers(tree, false);
+}
+
+const char *tree_error_kind_name(enum tree_error_kind kind)
+{
+	switch (kind) {
+	case TREE_UNREACHABLE:
+		return "unreachable";
+	case TREE_DENIED:
+		return "denied";
+	case TREE_TIMEOUT:
+		return "timeout";
+	case TREE_INVALID:
+		return "invalid";
+	case TREE_LIMIT:
+		return "limit";
+	}
+	return "unknown";
+}

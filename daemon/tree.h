@@ -1,0 +1,87 @@
+/*
+ * A tree: one watched prefix, its last good contents and how fresh they are. Services share trees
+ * by prefix. A source feeds it (tree_apply, tree_confirm, tree_fail); observers, the layers of
+ * services, hear of changes. Knows no source and no service.
+ *
+ *   loading --apply--> live --fail--> stale --apply/confirm--> live
+ */
+#pragma once
+
+#include "daemon/kvset.h"
+#include "daemon/list.h"
+#include "daemon/ordered.h"
+#include "proto/wire.h"
+
+enum tree_error_kind {
+	TREE_UNREACHABLE,
+	TREE_DENIED,
+	TREE_TIMEOUT,
+	TREE_INVALID,
+	TREE_LIMIT,
+};
+
+struct tree_error {
+	bool is_set;
+	enum tree_error_kind kind;
+	char message[160]; /* one line, no values, no tokens */
+	uint64_t since; /* loop_now() */
+	uint64_t retry_at; /* loop_now() */
+};
+
+struct tree;
+struct feed; /* what a source keeps per tree */
+
+typedef void (*tree_observer_fn)(struct tree *tree, bool content_changed, void *userdata);
+
+struct tree_observer {
+	struct list link; /* tree::observers */
+	tree_observer_fn fn; /* content_changed false: only state, age or error did */
+	void *userdata;
+};
+
+struct tree {
+	RB_ENTRY(tree) link; /* trees::table */
+	struct trees *trees;
+	unsigned refs;
+	char *prefix; /* ends with '/' */
+	struct kvset *content; /* NULL while loading */
+	enum wire_state state;
+	uint64_t confirmed_at; /* loop_now() when the source last said this is the content */
+	struct tree_error error;
+	struct list observers;
+	struct feed *feed;
+};
+
+/* Where trees get their contents: the Consul source or the directory source. */
+struct source {
+	const char *name;
+	/* Starts feeding; the tree outlives the feed. 0 or -errno. */
+	int (*start)(struct source *source, struct tree *tree, struct feed **ret_feed);
+	struct feed *(*stop)(struct feed *feed);
+	/* An immediate full comparison, beside the regular ones. */
+	void (*resync)(struct feed *feed);
+	/* For status: connections to the source now. */
+	unsigned (*n_connections)(const struct source *source);
+};
+
+struct trees; /* all trees of the daemon */
+int trees_new(struct source *source, struct trees **ret_trees);
+struct trees *trees_free(struct trees *trees); /* no tree may be left */
+
+/* The tree of a prefix, started when new; give back with tree_unref. */
+int trees_get(struct trees *trees, const char *prefix, struct tree **ret_tree);
+struct tree *tree_unref(struct tree *tree);
+
+/* An immediate full comparison with the source. */
+void tree_resync(struct tree *tree);
+
+void tree_observe(struct tree *tree, struct tree_observer *observer);
+void tree_unobserve(struct tree_observer *observer);
+
+/* From the source. tree_apply takes the set on every path; true when the content is another. */
+bool tree_apply(struct tree *tree, struct kvset *set);
+void tree_confirm(struct tree *tree);
+void tree_fail(struct tree *tree, enum tree_error_kind kind, uint64_t retry_at, const char *format,
+	...) PRINTF_FORMAT(4, 5);
+
+const char *tree_error_kind_name(enum tree_error_kind kind);

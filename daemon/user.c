@@ -1,0 +1,110 @@
+#include "daemon/user.h"
+
+static struct absent *find_absent(const struct user *user, const struct service *service)
+{
+	LIST_FOREACH(node, &user->absent) {
+		struct absent *absent = LIST_ENTRY(node, struct absent, link);
+
+		if (absent->service == service)
+			return absent;
+	}
+	return NULL;
+}
+
+static void uncount(struct absent *absent)
+{
+	if (list_is_empty(&absent->link))
+		return;
+	list_unlink(&absent->link);
+	absent->user->n_absent--;
+}
+
+/* Services that got keys since they were opened are no longer the user's burden. */
+static void sweep(struct user *user)
+{
+	struct list *node = user->absent.next;
+
+	while (node != &user->absent) {
+		struct absent *absent = LIST_ENTRY(node, struct absent, link);
+
+		node = node->next;
+		if (!user_is_absent(absent->service))
+			uncount(absent);
+	}
+}
+
+void users_init(struct users *users)
+{
+	for (unsigned i = 0; i < USERS_BUCKETS; i++)
+		list_init(&users->buckets[i]);
+}
+
+int users_add_client(struct users *users, uid_t uid, struct user **ret_user)
+{
+	struct list *bucket = &users->buckets[uid % USERS_BUCKETS];
+	struct user *user;
+
+	LIST_FOREACH(node, bucket) {
+		user = LIST_ENTRY(node, struct user, link);
+		if (user->uid != uid)
+			continue;
+		user->n_clients++;
+		*ret_user = user;
+		return 0;
+	}
+	user = calloc(1, sizeof(*user));
+	if (!user)
+		return -ENOMEM;
+	user->uid = uid;
+	user->n_clients = 1;
+	list_init(&user->absent);
+	list_append(bucket, &user->link);
+	*ret_user = user;
+	return 0;
+}
+
+void user_remove_client(struct user *user)
+{
+	if (--user->n_clients > 0)
+		return;
+	list_unlink(&user->link);
+	free(user);
+}
+
+bool user_is_absent(const struct service *service)
+{
+	return !service->snapshot || service->snapshot->image.n_entries == 0;
+}
+
+bool user_may_open_absent(struct user *user, const struct service *service)
+{
+	if (user->n_absent >= LIMIT_ABSENT_PER_USER)
+		sweep(user);
+	return user->n_absent < LIMIT_ABSENT_PER_USER || find_absent(user, service);
+}
+
+int user_add_absent(struct user *user, struct service *service, struct absent **ret_absent)
+{
+	struct absent *absent = find_absent(user, service);
+
+	if (!absent) {
+		absent = calloc(1, sizeof(*absent));
+		if (!absent)
+			return -ENOMEM;
+		absent->user = user;
+		absent->service = service;
+		list_append(&user->absent, &absent->link);
+		user->n_absent++;
+	}
+	absent->n_sessions++;
+	*ret_absent = absent;
+	return 0;
+}
+
+void user_remove_absent(struct absent *absent)
+{
+	if (!absent || --absent->n_sessions > 0)
+		return;
+	uncount(absent);
+	free(absent);
+}

@@ -1,0 +1,46 @@
+/*
+ * What one user of this host takes from the daemon, over all its connections: number of clients,
+ * buffered bytes, and services without a key, whose names are free to invent.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "daemon/service.h"
+
+#define USERS_BUCKETS 64
+
+struct users {
+	struct list buckets[USERS_BUCKETS]; /* user::link */
+};
+
+struct user {
+	struct list link; /* users::buckets */
+	uid_t uid;
+	unsigned n_clients; /* the user is freed with the last one */
+	size_t n_buffered; /* bytes */
+	struct list absent; /* absent::link */
+	unsigned n_absent;
+};
+
+/* A service without keys that at least one session of this user keeps open. */
+struct absent {
+	struct list link; /* user::absent, until the service turns out to have keys */
+	struct user *user;
+	struct service *service;
+	unsigned n_sessions;
+};
+
+void users_init(struct users *users);
+
+/* The user, new when it has no client yet, with one client more. 0, -ENOMEM. */
+int users_add_client(struct users *users, uid_t uid, struct user **ret_user);
+void user_remove_client(struct user *user);
+
+/* Has no keys, or none yet. */
+bool user_is_absent(const struct service *service);
+
+/* Whether the user may open this service (NULL: one that is not running), if it has no keys. */
+bool user_may_open_absent(struct user *user, const struct service *service);
+int user_add_absent(struct user *user, struct service *service, struct absent **ret_absent);
+void user_remove_absent(struct absent *absent); /* NULL is fine */

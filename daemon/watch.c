@@ -1,0 +1,390 @@
+/*
+ * Invariants: exactly one of a fetch and an armed timer drives a watch that is not stopped. A
+ * candidate is an answer that waits for its loss to be counted or for a confirming read.
+ */
+#include "daemon/watch.h"
+
+#include "daemon/fetch.h"
+
+enum watch_state {
+	WATCH_STOPPED,
+	WATCH_ASKING,
+	WATCH_BLOCKING,
+	WATCH_JUDGING,
+	WATCH_CONFIRMING,
+	WATCH_PAUSING, /* before the next query, see consul_pace */
+	WATCH_BACKING_OFF,
+};
+
+struct watch {
+	struct agent *agent;
+	struct tree *tree;
+	enum watch_state state;
+	struct fetch *fetch;
+	struct loop_timer *timer;
+	uint64_t timer_at;
+	uint64_t index; /* to send; 0: ask now */
+	uint64_t wait_usec; /* of the next poll; grows, see consul_next_wait() */
+	uint64_t sent_wait_usec; /* of the poll under way */
+	uint64_t n_bytes; /* of the last answer's body */
+	struct kvset *candidate;
+	bool is_consistent; /* the candidate came from a consistent read */
+	struct consul_loss loss; /* of the candidate; whoever else applies restarts the watch */
+	struct consul_backoff backoff;
+	struct consul_pace pace;
+};
+
+static void wait_for(struct watch *watch, enum watch_state state, uint64_t delay_usec)
+{
+	watch->state = state;
+	watch->timer_at = loop_now() + delay_usec;
+	loop_timer_arm(watch->timer, delay_usec);
+}
+
+static void drop_candidate(struct watch *watch)
+{
+	watch->candidate = kvset_unref(watch->candidate);
+}
+
+static uint64_t back_off(struct watch *watch)
+{
+	uint64_t now = loop_now();
+	uint64_t delay = consul_backoff_next(&watch->backoff, now, agent_random());
+
+	wait_for(watch, WATCH_BACKING_OFF, delay);
+	return now + delay;
+}
+
+static void fail(struct watch *watch, const struct consul_error *error)
+{
+	drop_candidate(watch);
+	watch->index = 0;
+	watch->wait_usec = watch->agent->config->wait_usec;
+	tree_fail(watch->tree, error->kind, back_off(watch), "%s", error->message);
+}
+
+/*
+ * An answer that is not believed stays away from the tree, which keeps its last good contents; it
+ * is asked for again. The place for holding it until an administrator accepts it.
+ */
+static void withhold(struct watch *watch, const char *why)
+{
+	watch->index = 0;
+	tree_fail(watch->tree, TREE_INVALID, back_off(watch), "%s", why);
+}
+
+static void on_answer(struct fetch_answer *answer, void *userdata);
+
+static void send_query(struct watch *watch, enum watch_state state, struct fetch_query query)
+{
+	static const struct consul_error no_memory = { TREE_LIMIT, "out of memory" };
+
+	query.prefix = watch->tree->prefix;
+	query.fn = on_answer;
+	query.userdata = watch;
+	watch->state = state;
+	if (fetch_start(watch->agent, &query, &watch->fetch) < 0)
+		fail(watch, &no_memory);
+}
+
+static void ask(struct watch *watch)
+{
+	send_query(watch, WATCH_ASKING,
+		(struct fetch_query){
+			.pool = agent_pool_for_read(watch->agent),
+			.consistent = !watch->tree->content,
+		});
+}
+
+/* A wait that grew would keep its connection from the polls of trees that come later. */
+static uint64_t choose_wait(const struct watch *watch)
+{
+	const struct agent *agent = watch->agent;
+	const struct http *polls = agent->pools[AGENT_POLLS];
+	unsigned capacity = http_capacity(polls);
+	unsigned n_polls = MAX(agent->n_trees, http_n_requests(polls) + 1);
+	uint64_t wait_usec = n_polls > capacity / 2
+				     ? MIN(watch->wait_usec, agent->config->wait_usec)
+				     : watch->wait_usec;
+
+	return consul_crowded_wait(wait_usec, capacity, n_polls, watch->n_bytes);
+}
+
+static void block(struct watch *watch)
+{
+	watch->sent_wait_usec = choose_wait(watch);
+	send_query(watch, WATCH_BLOCKING,
+		(struct fetch_query){
+			.pool = AGENT_POLLS,
+			.index = watch->index,
+			.wait_usec = watch->sent_wait_usec,
+		});
+}
+
+static void confirm(struct watch *watch)
+{
+	send_query(watch, WATCH_CONFIRMING,
+		(struct fetch_query){
+			.pool = agent_pool_for_read(watch->agent),
+			.consistent = true,
+		});
+}
+
+static void go_on(struct watch *watch)
+{
+	if (watch->candidate)
+		confirm(watch);
+	else if (watch->index == 0)
+		ask(watch);
+	else
+		block(watch);
+}
+
+static void pause_watch(struct watch *watch)
+{
+	uint64_t delay = consul_pace_take(&watch->pace, loop_now());
+
+	if (delay == 0)
+		go_on(watch);
+	else
+		wait_for(watch, WATCH_PAUSING, delay);
+}
+
+/* Without a usable index the next query answers at once: a broken server must not be hammered. */
+static void go_on_from(struct watch *watch, uint64_t sent, uint64_t received)
+{
+	watch->index = consul_next_index(sent, received);
+	if (watch->index == 0)
+		pause_watch(watch);
+	else
+		go_on(watch);
+}
+
+/* Takes the set: these are the contents now. */
+static void accept(struct watch *watch, struct kvset *set)
+{
+	struct tree *tree = watch->tree;
+
+	drop_candidate(watch);
+	consul_backoff_reset(&watch->backoff);
+	if (tree->content && tree->content->index == set->index && kvset_same(tree->content, set)) {
+		kvset_unref(set);
+		tree_confirm(tree);
+	} else {
+		tree_apply(tree, set);
+	}
+}
+
+static void apply_change(struct watch *watch, uint64_t sent, struct kvset *set)
+{
+	uint64_t received = set->index;
+
+	consul_pace_reset(&watch->pace);
+	accept(watch, set);
+	go_on_from(watch, sent, received);
+}
+
+/* Takes the set as candidate and has a consistent read say whether it is so. */
+static void doubt(struct watch *watch, struct kvset *set)
+{
+	drop_candidate(watch);
+	watch->candidate = set;
+	confirm(watch);
+}
+
+static void judge(struct watch *watch)
+{
+	if (consul_loss_step(&watch->loss, LIMIT_SLICE_ENTRIES) > 0)
+		wait_for(watch, WATCH_JUDGING, 0);
+	else if (!consul_loss_is_suspicious(&watch->loss))
+		apply_change(
+			watch, watch->is_consistent ? 0 : watch->index, TAKE_PTR(watch->candidate));
+	else if (!watch->is_consistent)
+		confirm(watch);
+	else
+		withhold(watch, "keys are gone, but Consul's answers disagree: asking again");
+}
+
+static void begin_judging(struct watch *watch, struct kvset *set, bool is_consistent)
+{
+	drop_candidate(watch);
+	watch->candidate = set;
+	watch->is_consistent = is_consistent;
+	consul_loss_init(&watch->loss, watch->tree->content, set);
+	judge(watch);
+}
+
+/* Index 0: the first answer, after an outage, or after a wake-up that told nothing. */
+static void on_asked(struct watch *watch, struct kvset *set)
+{
+	const struct kvset *content = watch->tree->content;
+	uint64_t received = set->index;
+
+	if (content && !kvset_same(content, set)) {
+		doubt(watch, set);
+		return;
+	}
+	accept(watch, set);
+	go_on_from(watch, 0, received);
+}
+
+static void on_unchanged(struct watch *watch, struct kvset *set, bool is_early)
+{
+	uint64_t sent = watch->index, received = set->index;
+
+	accept(watch, set);
+	if (!is_early) {
+		consul_pace_reset(&watch->pace);
+		watch->wait_usec =
+			consul_next_wait(watch->wait_usec, watch->agent->config->wait_usec,
+				watch->agent->config->max_wait_usec, watch->n_bytes);
+		go_on_from(watch, sent, received);
+		return;
+	}
+	/* Early at the same index: the store was restored from a snapshot and this is the old one,
+	 * or the agent went away. A read at 0 tells. */
+	watch->index = received == sent ? 0 : consul_next_index(sent, received);
+	pause_watch(watch);
+}
+
+static void on_woken(struct watch *watch, struct kvset *set, uint64_t answered_usec)
+{
+	const struct kvset *content = watch->tree->content;
+
+	if (kvset_same(content, set))
+		on_unchanged(watch, set, consul_is_early(watch->sent_wait_usec, answered_usec));
+	else if (set->index < watch->index)
+		doubt(watch, set);
+	else
+		begin_judging(watch, set, false);
+}
+
+/* The alarm was false: what is held is right. Whoever raised it may do so at once again. */
+static void on_reassured(struct watch *watch, struct kvset *set)
+{
+	uint64_t received = set->index;
+
+	accept(watch, set);
+	watch->index = consul_next_index(0, received);
+	pause_watch(watch);
+}
+
+static void on_confirmed(struct watch *watch, struct kvset *set)
+{
+	const struct kvset *content = watch->tree->content;
+
+	if (kvset_same(content, set)) {
+		on_reassured(watch, set);
+	} else if (!kvset_same(watch->candidate, set)) {
+		begin_judging(watch, set, true);
+	} else if (set->records.n == 0 && set->index <= content->index) {
+		/* A cluster that lost its data, or whose log is not replayed yet: no deletion. */
+		kvset_unref(set);
+		drop_candidate(watch);
+		withhold(watch, "Consul says that there are no keys, but at an index that is not "
+				"newer: keeping those there are");
+	} else {
+		apply_change(watch, 0, set);
+	}
+}
+
+static void on_answer(struct fetch_answer *answer, void *userdata)
+{
+	struct watch *watch = userdata;
+
+	watch->fetch = NULL;
+	if (!answer->set) {
+		fail(watch, &answer->error);
+		return;
+	}
+	watch->n_bytes = answer->n_bytes;
+	switch (watch->state) {
+	case WATCH_ASKING:
+		on_asked(watch, TAKE_PTR(answer->set));
+		break;
+	case WATCH_BLOCKING:
+		on_woken(watch, TAKE_PTR(answer->set), answer->answered_usec);
+		break;
+	case WATCH_CONFIRMING:
+		on_confirmed(watch, TAKE_PTR(answer->set));
+		break;
+	case WATCH_STOPPED:
+	case WATCH_JUDGING:
+	case WATCH_PAUSING:
+	case WATCH_BACKING_OFF:
+		break;
+	}
+}
+
+static void on_timer(void *userdata)
+{
+	struct watch *watch = userdata;
+
+	if (watch->state == WATCH_JUDGING)
+		judge(watch);
+	else
+		go_on(watch);
+}
+
+int watch_new(struct agent *agent, struct tree *tree, struct watch **ret_watch)
+{
+	struct watch *watch = calloc(1, sizeof(*watch));
+	int r;
+
+	if (!watch)
+		return -ENOMEM;
+	watch->agent = agent;
+	watch->tree = tree;
+	r = loop_timer_new(agent->loop, on_timer, watch, &watch->timer);
+	if (r < 0) {
+		free(watch);
+		return r;
+	}
+	watch_restart(watch);
+	*ret_watch = watch;
+	return 0;
+}
+
+struct watch *watch_free(struct watch *watch)
+{
+	if (!watch)
+		return NULL;
+	watch_stop(watch);
+	loop_timer_free(watch->timer);
+	free(watch);
+	return NULL;
+}
+
+void watch_stop(struct watch *watch)
+{
+	if (watch->state == WATCH_BLOCKING)
+		watch->fetch = fetch_abandon(watch->fetch);
+	else
+		watch->fetch = fetch_cancel(watch->fetch);
+	loop_timer_disarm(watch->timer);
+	drop_candidate(watch);
+	watch->state = WATCH_STOPPED;
+}
+
+void watch_restart(struct watch *watch)
+{
+	watch_stop(watch);
+	watch->index = 0;
+	watch->wait_usec = watch->agent->config->wait_usec;
+	ask(watch);
+}
+
+bool watch_is_on_time(const struct watch *watch, uint64_t now)
+{
+	uint64_t due;
+
+	if (watch->state == WATCH_STOPPED)
+		return true;
+	if (watch->fetch)
+		due = fetch_due_at(watch->fetch);
+	else if (loop_timer_is_armed(watch->timer))
+		due = watch->timer_at;
+	else
+		return false;
+	return due >= now || now - due < LIMIT_OVERDUE_USEC;
+}

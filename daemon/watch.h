@@ -1,0 +1,32 @@
+/*
+ * The watch of a tree: its blocking query. Knows Consul's rules of when an answer may be believed;
+ * must not know services, and of HTTP only what fetch says.
+ *
+ *   asking ---------> blocking: a change is applied at once, a time-out asks again
+ *     |  differs         |  suspicious
+ *     v                  v
+ *   confirming <---- judging          any error --> backing off --> asking at index 0
+ *
+ * An answer at index 0 is `consistent` when the tree has no contents yet; a plain one that differs
+ * from the contents held is read again `consistent` before it counts. While blocking, answers that
+ * differ count at once but for suspicious ones: absent or empty, more than half of at least 10 keys
+ * gone, or an index that went backwards. Those need a `consistent` read that says the same.
+ */
+#pragma once
+
+#include "daemon/agent.h"
+#include "daemon/tree.h"
+
+struct watch;
+
+/* Begins to ask. The tree and the agent outlive it. 0, -ENOMEM. */
+int watch_new(struct agent *agent, struct tree *tree, struct watch **ret_watch);
+struct watch *watch_free(struct watch *watch);
+
+/* Ends what is under way, as before a move of the agent, and stays silent. */
+void watch_stop(struct watch *watch);
+/* Asks afresh, at index 0. */
+void watch_restart(struct watch *watch);
+
+/* False when it should have made progress long ago: the watchdog is not fed then. */
+bool watch_is_on_time(const struct watch *watch, uint64_t now);

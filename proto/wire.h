@@ -1,0 +1,182 @@
+/*
+ * The protocol on the socket, byte for byte; consulcfg-protocol(7) describes it for strangers.
+ *
+ * A stream of frames, each a 12-byte little-endian header and `length` bytes of payload. A reply
+ * carries the op and the tag of its request; replies to waiting requests (OPEN, WATCH) may come
+ * after later ones. A reply with a status but OK or KEEP carries one line of text for people.
+ *
+ * The first request of a connection must be HELLO; others may follow in the same write.
+ */
+#pragma once
+
+#include "proto/le.h"
+#include "proto/limits.h"
+#include "proto/std.h"
+
+#define WIRE_MAJOR 1
+#define WIRE_MINOR 0
+
+enum wire_op {
+	WIRE_HELLO = 1,
+	/* req:   le16 lowest major, le16 highest major the client speaks, le16 highest image major,
+	 *        le16 zero
+	 * reply: le16 major, le16 minor, le16 image major, le16 zero, le32 pid, version text
+	 */
+	WIRE_OPEN = 2,
+	/* Keeps the service alive while this connection lasts (or CLOSE), and waits for data.
+	 * req:   le32 timeout in ms (0: do not wait, WIRE_FOREVER), service name
+	 * reply: struct wire_info
+	 */
+	WIRE_CLOSE = 3,
+	/* req: service name. reply: empty. Ends its WATCH requests too (status CLOSED). */
+	WIRE_GET = 4,
+	/* req:   u8 name length, service name, key
+	 * reply: le64 generation, value. Status NO_KEY, NO_DATA.
+	 * A service that is not open yet is opened without waiting.
+	 */
+	WIRE_MGET = 5,
+	/* req:   u8 name length, service name, then per key le16 length, key
+	 * reply: le64 generation, then per key le32 value length (WIRE_ABSENT: no such key), value
+	 */
+	WIRE_LIST = 6,
+	/* req:   le64 generation (0: the current one), le64 cursor (0: from the start),
+	 *        u8 name length, service name, key prefix
+	 * reply: struct wire_list, then entries: struct wire_entry, key, value
+	 * Ask again with the generation and cursor of the reply until its cursor is 0. A generation
+	 * that is gone: status CHANGED, start over.
+	 */
+	WIRE_WATCH = 7,
+	/* req:   le64 generation held, service name (open)
+	 * reply: struct wire_info, as soon as the generation is another one
+	 */
+	WIRE_STATUS = 8,
+	/* req:   u8 what (enum wire_status_what), text: SERVICE: its name; SERVICES: list on after
+	 *        this name, empty from the start
+	 * reply: u8 more (1: ask again after the last name), u8 length and last name, JSON:
+	 *        one object, or for SERVICES objects separated by commas
+	 */
+};
+
+enum wire_status {
+	WIRE_OK = 0,
+	WIRE_NO_KEY = 1, /* no such key, or nothing to show */
+	WIRE_NO_DATA = 2, /* the service has no data yet, or not within the time-out */
+	WIRE_DENIED = 3,
+	WIRE_BAD_REQUEST = 4, /* malformed; the connection ends after this reply */
+	WIRE_BAD_NAME = 5, /* not a service name or key; the connection goes on */
+	WIRE_LIMIT = 6, /* this user, connection or daemon has enough */
+	WIRE_UNSUPPORTED = 7, /* unknown op, or no common version */
+	WIRE_CHANGED = 8,
+	WIRE_CLOSED = 9,
+	WIRE_INTERNAL = 10,
+	WIRE_KEEP = 11, /* nothing newer than what the client holds */
+};
+
+enum wire_state { /* of a service; the words of consulcfg-status */
+	WIRE_LOADING = 0,
+	WIRE_LIVE = 1,
+	WIRE_STALE = 2,
+	WIRE_BACKUP = 3,
+	WIRE_HELD = 4,
+	WIRE_FROZEN = 5,
+};
+
+enum wire_status_what {
+	WIRE_STATUS_DAEMON = 0,
+	WIRE_STATUS_SERVICES = 1,
+	WIRE_STATUS_SERVICE = 2,
+};
+
+#define WIRE_FOREVER UINT32_MAX
+#define WIRE_ABSENT UINT32_MAX
+
+struct wire_header {
+	le32 length;
+	le16 op;
+	le16 status; /* 0 in requests */
+	le32 tag;
+};
+
+struct wire_hello {
+	le16 min_major;
+	le16 max_major;
+	le16 image_major;
+	le16 zero;
+};
+
+struct wire_hello_reply {
+	le16 major;
+	le16 minor;
+	le16 image_major;
+	le16 zero;
+	le32 pid;
+};
+
+struct wire_info {
+	le64 generation;
+	le64 digest;
+	le64 n_entries;
+	le64 age_usec; /* since the source last confirmed this content */
+	le32 state; /* enum wire_state */
+	le32 zero;
+};
+
+struct wire_list {
+	le64 generation;
+	le64 cursor;
+};
+
+struct wire_entry {
+	le64 modify_index;
+	le64 flags;
+	le32 value_len;
+	le16 key_len;
+	uint8_t layer;
+	uint8_t zero;
+};
+
+_Static_assert(sizeof(struct wire_header) == 12, "wire layout");
+_Static_assert(sizeof(struct wire_hello_reply) == 12, "wire layout");
+_Static_assert(sizeof(struct wire_info) == 40, "wire layout");
+_Static_assert(sizeof(struct wire_entry) == 24, "wire layout");
+
+/* A request taken apart; the pointers are into the payload. Fields unused by the op are 0. */
+struct wire_request {
+	uint64_t generation;
+	uint64_t cursor;
+	const char *service;
+	size_t service_len;
+	const char *key; /* GET: key; LIST: prefix; STATUS: text; MGET: the encoded keys */
+	size_t key_len;
+	uint32_t timeout_ms;
+	uint16_t min_major, max_major, image_major;
+	uint8_t what;
+};
+
+struct wire_header wire_header_of(size_t length, unsigned op, unsigned status, uint32_t tag);
+
+/* Bytes of a whole request frame, header included; -EBADMSG: above LIMIT_FRAME, or no request. */
+ssize_t wire_request_size(const struct wire_header *header);
+
+/* Takes a request's payload apart. 0; -EBADMSG: malformed; -EOPNOTSUPP: unknown op. Names and
+ * keys are not judged here. */
+int wire_parse(unsigned op, const void *payload, size_t len, struct wire_request *ret_request);
+
+/* The next key of an MGET request, *cursor from 0. 1, 0 at the end, -EBADMSG. */
+int wire_next_key(
+	const struct wire_request *request, size_t *cursor, const char **ret_key, size_t *ret_len);
+
+/* The next entry of a LIST reply's payload, *cursor from sizeof(struct wire_list). 1, 0, -EBADMSG.
+ * Key and value are not NUL-terminated. */
+struct record;
+int wire_next_entry(const void *payload, size_t len, size_t *cursor, struct record *ret_entry);
+
+/*
+ * Encodes a whole request frame into buf. Returns its length; -EMSGSIZE when it does not fit into
+ * size or LIMIT_FRAME, or a service name into its length byte; -EOPNOTSUPP: unknown op. An op
+ * takes from `request` what its comment above names.
+ */
+ssize_t wire_encode(
+	unsigned op, uint32_t tag, const struct wire_request *request, void *buf, size_t size);
+
+const char *wire_state_name(unsigned state);

@@ -1,0 +1,583 @@
+"""The directory source and the basic command line tools on top of it."""
+
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+
+from support.process import holds_for, wait_until
+
+PROMPT = 2.0  # seconds in which a change of a file must be visible
+
+
+def one_line(stderr):
+    """Errors are one line for people; returns it."""
+    text = stderr.decode()
+    assert text.endswith("\n") and text.count("\n") == 1 and text.strip(), f"not one line: {text!r}"
+    return text
+
+
+# --- consulcfg-get ------------------------------------------------------------------------------------------------------
+
+def test_get_prints_value_and_newline(daemon, tree, service_name, prefix):
+    tree.put(prefix + "db/url", "postgres://x\n")
+    done = daemon(source=tree.source).cli("get", service_name, "db/url")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"postgres://x\n", b"")
+
+
+def test_get_terminators(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    tree.put(prefix + "b", "2\n")
+    running = daemon(source=tree.source)
+    assert running.cli("get", "-n", service_name, "a").stdout == b"1"
+    assert running.cli("get", "-0", service_name, "a").stdout == b"1\0"
+    assert running.cli("get", service_name, "b", "a", "b").stdout == b"2\n1\n2\n", "the order of the arguments"
+
+
+def test_get_value_is_bytes(daemon, tree, service_name, prefix):
+    value = bytes(range(256)) * 3
+    tree.put(prefix + "blob", value)
+    tree.put(prefix + "empty", b"")
+    running = daemon(source=tree.source)
+    assert running.cli("get", "-n", service_name, "blob").stdout == value
+    done = running.cli("get", service_name, "empty")
+    assert (done.returncode, done.stdout) == (0, b"\n")
+
+
+def test_get_json(daemon, tree, service_name, prefix):
+    tree.put(prefix + "text", "grün \"1\"\n2")
+    tree.put(prefix + "blob", b"\xff\x00")
+    done = daemon(source=tree.source).cli("get", "--json", service_name, "text", "blob")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"text": "grün \"1\"\n2", "blob": {"base64": "/wA="}}
+
+
+def test_get_missing_key_says_which(daemon, tree, service_name, prefix):
+    tree.put(prefix + "here", "1")
+    running = daemon(source=tree.source)
+    done = running.cli("get", service_name, "db/urll")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "db/urll" in one_line(done.stderr)
+    done = running.cli("get", service_name, "here", "gone")
+    assert done.returncode == 1
+    assert b"gone" in done.stderr and b"here" not in done.stderr.replace(service_name.encode(), b"")
+
+
+def test_get_directory_is_no_key(daemon, tree, service_name, prefix):
+    tree.put(prefix + "db/url", "x")
+    assert daemon(source=tree.source).cli("get", service_name, "db").returncode == 1
+
+
+def test_get_default_for_a_missing_key(daemon, tree, service_name, prefix):
+    tree.put(prefix + "here", "1")
+    running = daemon(source=tree.source)
+    done = running.cli("get", "-d", "fallback", service_name, "gone")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"fallback\n", b"")
+    assert running.get(service_name, "here", default="fallback") == "1"
+    assert running.cli("get", "-d", "", "-n", service_name, "gone").stdout == b""
+
+
+def test_unknown_service_has_no_keys(daemon, tree, service_name, prefix):
+    tree.put(prefix + "here", "1")
+    running = daemon(source=tree.source)
+    done = running.cli("get", "nobody-knows", "here")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "here" in one_line(done.stderr)
+    assert running.cli("list", "nobody-knows").returncode == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("only-a-service",), ("--no-such-option", "a", "b"), ("-t", "soon", "a", "b"),
+                                       ("../etc", "key"), ("", "key"), ("x" * 65, "key"), (".hidden", "key")])
+def test_get_usage_errors(daemon, tree, arguments):
+    done = daemon(source=tree.source).cli("get", *arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr
+
+
+def test_list(daemon, tree, service_name, prefix):
+    tree.put(prefix + "db/url", "x")
+    tree.put(prefix + "db/pool", "7")
+    tree.put(prefix + "ttl", "300")
+    tree.put(f"config/{service_name}2/other", "no")
+    running = daemon(source=tree.source)
+    assert running.cli("list", "--keys", service_name).stdout.split() == [b"db/pool", b"db/url", b"ttl"]
+    assert running.listing(service_name) == {"db/url": "x", "db/pool": "7", "ttl": "300"}
+    assert running.listing(service_name, "db/") == {"db/url": "x", "db/pool": "7"}
+    done = running.cli("list", service_name, "none/")
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+# --- without a daemon ---------------------------------------------------------------------------------------------------
+
+def test_daemon_absent(daemon, tree, service_name):
+    nobody = daemon(source=tree.source, start=False)
+    start = time.monotonic()
+    done = nobody.cli("get", "-t", "0", service_name, "key")
+    assert time.monotonic() - start < 2
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert str(nobody.socket) in one_line(done.stderr)
+    done = nobody.cli("get", "-t", "0", "-d", "fallback", service_name, "key")
+    assert (done.returncode, done.stdout) == (3, b""), "-d never answers for a missing daemon"
+    for verb in (("status",), ("list", "-t", "0", service_name), ("watch", "-t", "0", "--once", service_name)):
+        done = nobody.cli(*verb)
+        assert done.returncode == 3, verb
+        one_line(done.stderr)
+
+
+def test_get_waits_for_the_daemon(daemon, tree, service_name, prefix):
+    tree.put(prefix + "key", "1")
+    later = daemon(source=tree.source, start=False)
+    start = time.monotonic()
+    assert later.cli("get", "-t", "1", service_name, "key").returncode == 3
+    assert 0.9 <= time.monotonic() - start < 3
+    waiting = later.popen_cli("get", "-t", "20", service_name, "key", expect_status=0)
+    later.start()
+    assert waiting.wait() == 0
+    assert waiting.stdout == b"1\n"
+
+
+# --- changes ------------------------------------------------------------------------------------------------------------
+
+def test_change_reaches_watch_and_get(daemon, tree, service_name, prefix):
+    tree.put(prefix + "db/url", "old")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "db/url") == "old"
+    watcher = running.watch(service_name)
+    tree.put(prefix + "db/url", "new")
+    watcher.wait_output(b"db/url", PROMPT)
+    assert running.get(service_name, "db/url") == "new"
+    seen = len(watcher.stdout)
+    tree.put(prefix + "db/pool", "7")
+    watcher.wait_output(b"db/pool", PROMPT, start=seen)
+    assert running.get(service_name, "db/pool") == "7"
+
+
+def test_watch_once_and_prefix(daemon, tree, service_name, prefix):
+    tree.put(prefix + "db/url", "old")
+    tree.put(prefix + "ttl", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "ttl") == "1"
+    watcher = running.watch(service_name, "--once", "db/")
+    tree.put(prefix + "ttl", "2")
+    running.wait_value(service_name, "ttl", "2")
+    holds_for(lambda: watcher.running and not watcher.stdout, 0.3, "a watch of another prefix")
+    tree.put(prefix + "db/url", "new")
+    assert watcher.wait() == 0
+    assert b"db/url" in watcher.stdout and b"ttl" not in watcher.stdout
+
+
+def test_watch_json_lines(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    watcher = running.watch(service_name, "--json")
+    tree.put(prefix + "a", "2")
+    watcher.wait_output(lambda data: b'"a"' in data and data.endswith(b"\n"), PROMPT)
+    for line in watcher.stdout.splitlines():
+        json.loads(line)
+
+
+def test_watch_runs_a_command(daemon, tree, service_name, prefix, tmp_path):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    note = tmp_path / "note"
+    running.watch(service_name, "--", "sh", "-c", 'echo ran >>"$1"', "sh", note)
+    tree.put(prefix + "a", "2")
+    wait_until(lambda: note.exists() and "ran" in note.read_text(), 5, "the command of consulcfg-watch")
+
+
+def test_watch_lives_through_a_restart(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    watcher = running.watch(service_name)
+    running.stop()
+    tree.put(prefix + "a", "2")
+    running.start()
+    watcher.wait_output(b"a", 5)
+    assert watcher.running
+    assert running.get(service_name, "a") == "2"
+
+
+def test_write_in_place(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    with open(tree.path(prefix + "a"), "w") as file:
+        for part in "abcdef":
+            file.write(part)
+            file.flush()
+    running.wait_value(service_name, "a", "abcdef", PROMPT)
+
+
+def test_deletion(daemon, tree, service_name, prefix):
+    tree.put(prefix + "db/url", "x")
+    tree.put(prefix + "db/pool", "7")
+    tree.put(prefix + "ttl", "1")
+    running = daemon(source=tree.source)
+    watcher_ready = running.get(service_name, "ttl") == "1" and running.watch(service_name)
+    tree.delete(prefix + "db/url")
+    watcher_ready.wait_output(b"db/url", PROMPT)
+    assert running.cli("get", service_name, "db/url").returncode == 1
+    shutil.rmtree(tree.path(prefix + "db"))
+    running.wait_value(service_name, "db/pool", None, PROMPT)
+    assert running.listing(service_name) == {"ttl": "1"}
+    tree.delete(prefix + "ttl")
+    running.wait_value(service_name, "ttl", None, PROMPT)
+
+
+def test_directory_comes_goes_and_moves(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    tree.put(prefix + "one/two/three", "deep")
+    running.wait_value(service_name, "one/two/three", "deep", PROMPT)
+    os.rename(tree.path(prefix + "one"), tree.path(prefix + "uno"))
+    running.wait_value(service_name, "uno/two/three", "deep", PROMPT)
+    assert running.cli("get", service_name, "one/two/three").returncode == 1
+    tree.put(prefix + "uno/two/three", "changed after the move")
+    running.wait_value(service_name, "uno/two/three", "changed after the move", PROMPT)
+
+
+def test_service_appears_later(daemon, tree, service_name, prefix):
+    running = daemon(source=tree.source)
+    assert running.cli("get", service_name, "a").returncode == 1
+    tree.put(prefix + "a", "1")
+    running.wait_value(service_name, "a", "1", PROMPT)
+
+
+def test_many_changes_end_in_the_last(daemon, tree, service_name, prefix):
+    for number in range(200):
+        tree.put(f"{prefix}k{number}", "0")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "k199") == "0"
+    for turn in range(1, 11):
+        for number in range(200):
+            tree.put(f"{prefix}k{number}", str(turn))
+    expected = {f"k{number}": "10" for number in range(200)}
+    wait_until(lambda: running.listing(service_name) == expected, 5, "the last of 2000 changes")
+
+
+class ConfigMap:
+    """A directory as Kubernetes projects one: files are links through ..data, which is swapped by a rename."""
+
+    def __init__(self, path):
+        self.path = path
+        self.number = 0
+        path.mkdir(parents=True)
+
+    def publish(self, values):
+        self.number += 1
+        fresh = self.path / f"..2024_{self.number}"
+        fresh.mkdir()
+        for name, value in values.items():
+            (fresh / name).write_text(value)
+        old = os.readlink(self.path / "..data") if self.number > 1 else None
+        os.symlink(fresh.name, self.path / "..data_tmp")
+        os.rename(self.path / "..data_tmp", self.path / "..data")
+        for name in values:
+            if not os.path.lexists(self.path / name):
+                os.symlink(f"..data/{name}", self.path / name)
+        for entry in self.path.iterdir():
+            if not entry.name.startswith("..") and entry.name not in values:
+                entry.unlink()
+        if old:
+            shutil.rmtree(self.path / old)
+
+
+def test_kubernetes_symlink_swap(daemon, tree, service_name, prefix):
+    mounted = ConfigMap(tree.path(prefix))
+    mounted.publish({"url": "one\n", "pool": "1"})
+    running = daemon(source=tree.source)
+    assert running.listing(service_name) == {"url": "one", "pool": "1"}
+    watcher = running.watch(service_name)
+    for turn in range(2, 7):
+        seen = len(watcher.stdout)
+        mounted.publish({"url": f"turn {turn}\n", "pool": str(turn), f"new{turn}": "x"})
+        watcher.wait_output(b"url", PROMPT, start=seen)
+        expected = {"url": f"turn {turn}", "pool": str(turn), f"new{turn}": "x"}
+        wait_until(lambda: running.listing(service_name) == expected, PROMPT, f"swap {turn}")
+
+
+def test_whole_tree_swapped_by_a_link(daemon, tmp_path, tree, service_name, prefix):
+    """The root itself is a symlink that deployment tools replace."""
+    for name in "one", "two":
+        path = tmp_path / name / prefix
+        path.mkdir(parents=True)
+        (path / "a").write_text(name)
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    running = daemon(source=f"dir:{link}")
+    assert running.get(service_name, "a") == "one"
+    (tmp_path / "fresh").symlink_to("two")
+    os.rename(tmp_path / "fresh", link)
+    running.wait_value(service_name, "a", "two", PROMPT)
+
+
+# --- what counts as a key -------------------------------------------------------------------------------------------------
+
+def test_ignored_names(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    for name in ".hidden", "backup~", ".git/config", "old~/x", "db/.swp", "db/url~":
+        path = tree.path(prefix + name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no")
+    running = daemon(source=tree.source)
+    assert running.listing(service_name) == {"a": "1"}
+    tree.path(prefix + ".later").write_text("no")
+    tree.put(prefix + "b", "2")
+    running.wait_value(service_name, "b", "2", PROMPT)
+    assert running.listing(service_name) == {"a": "1", "b": "2"}
+
+
+FINAL_NEWLINE = {"none": (b"x", b"x"), "one": (b"x\n", b"x"), "two": (b"x\n\n", b"x\n"), "only": (b"\n", b""),
+                 "empty": (b"", b""), "crlf": (b"x\r\n", b"x\r"), "inner": (b"a\nb\n", b"a\nb"), "nul": (b"\0\n", b"\0")}
+
+
+def test_final_newline_dropped_once(daemon, tree, service_name, prefix):
+    for name, (content, _) in FINAL_NEWLINE.items():
+        tree.put(prefix + name, content)
+    running = daemon(source=tree.source)
+    found = {name: running.cli("get", "-n", service_name, name).stdout for name in FINAL_NEWLINE}
+    assert found == {name: value for name, (_, value) in FINAL_NEWLINE.items()}
+
+
+def test_keep_newline(daemon, tree, service_name, prefix):
+    for name, (content, _) in FINAL_NEWLINE.items():
+        tree.put(prefix + name, content)
+    running = daemon(source=tree.source, config="[source]\nkeep_newline=yes\n")
+    found = {name: running.cli("get", "-n", service_name, name).stdout for name in FINAL_NEWLINE}
+    assert found == {name: content for name, (content, _) in FINAL_NEWLINE.items()}
+
+
+def test_flat_names(daemon, tree, service_name):
+    tree.put(f"config__{service_name}__db__url", "x\n")
+    tree.put(f"config__{service_name}__ttl", "300")
+    running = daemon(source=tree.source, config="[source]\nflat=yes\n")
+    assert running.listing(service_name) == {"db/url": "x", "ttl": "300"}
+    tree.put(f"config__{service_name}__ttl", "301")
+    running.wait_value(service_name, "ttl", "301", PROMPT)
+
+
+# --- files that cannot be read --------------------------------------------------------------------------------------------
+
+def _loop(path):
+    os.symlink(path.name, path)
+
+
+def _dangling(path):
+    os.symlink("nothing-there", path)
+
+
+def _directory_loop(path):
+    os.symlink(".", path)
+
+
+def _fifo(path):
+    os.mkfifo(path)
+
+
+def _socket(path):
+    here = os.getcwd()
+    os.chdir(path.parent)  # the whole path may be longer than a socket's may be
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+def _read_error(path):
+    os.symlink("/proc/self/mem", path)
+
+
+def _bad_name(path):
+    with open(os.fsencode(path) + b"\xff\xfe", "wb") as file:
+        file.write(b"x")
+
+
+def _forbidden(path):
+    path.write_text("secret")
+    path.chmod(0)
+
+
+def _forbidden_directory(path):
+    path.mkdir()
+    (path / "inner").write_text("secret")
+    path.chmod(0)
+
+
+@pytest.mark.parametrize("when", ["at start", "later"])
+@pytest.mark.parametrize("make", [_loop, _dangling, _directory_loop, _fifo, _socket, _read_error, _bad_name, _forbidden,
+                                  _forbidden_directory], ids=lambda make: make.__name__.strip("_"))
+def test_what_cannot_be_read_loses_nothing_else(daemon, tree, service_name, prefix, make, when):
+    """One bad file: the others are there, and their changes still arrive."""
+    tree.put(prefix + "aaa", "1")
+    tree.put(prefix + "zzz/inner", "1")
+    bad = tree.path(prefix + "bad")
+    if when == "at start":
+        make(bad)
+    # Root reads everything: take away what lets it.
+    wrapper = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    running = daemon(source=tree.source, wrapper=wrapper)
+    try:
+        assert running.get(service_name, "aaa", "zzz/inner") == ["1", "1"]
+        if when == "later":
+            make(bad)
+        for value in "23":
+            tree.put(prefix + "aaa", value)
+            tree.put(prefix + "zzz/inner", value)
+            running.wait_value(service_name, "aaa", value, PROMPT)
+            running.wait_value(service_name, "zzz/inner", value, PROMPT)
+        if make is not _read_error:  # its size is 0: an empty value is as true as none
+            assert running.cli("get", service_name, "bad").returncode == 1
+        assert running.service(service_name)["state"] == "live"
+    finally:
+        if bad.is_dir() and not bad.is_symlink():
+            bad.chmod(0o700)
+
+
+def test_unreadable_file_becomes_readable(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    _forbidden(tree.path(prefix + "b"))
+    wrapper = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    running = daemon(source=tree.source, wrapper=wrapper)
+    assert running.listing(service_name) == {"a": "1"}
+    assert str(prefix + "b") in running.log(), "the log says which file it could not read"
+    tree.path(prefix + "b").chmod(0o600)
+    running.wait_value(service_name, "b", "secret", PROMPT)
+
+
+def test_file_replaced_while_it_is_read(daemon, tree, service_name, prefix):
+    """Every value is one whole version of the file, and the neighbour never disappears."""
+    versions = [letter.encode() * 300_000 for letter in "abcdef"]
+    tree.put(prefix + "big", versions[0])
+    tree.put(prefix + "neighbour", "here")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "neighbour") == "here"
+    ending = threading.Event()
+
+    def replace():
+        turn = 0
+        while not ending.is_set():
+            turn += 1
+            tree.put(prefix + "big", versions[turn % len(versions)])
+    writer = threading.Thread(target=replace, daemon=True)
+    writer.start()
+    try:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            done = running.cli("get", "-0", service_name, "big", "neighbour")
+            assert done.returncode == 0, done.stderr
+            big, neighbour = done.stdout.split(b"\0")[:2]
+            assert big in versions, f"torn: {len(big)} bytes of {sorted(set(big))}"
+            assert neighbour == b"here"
+    finally:
+        ending.set()
+        writer.join()
+    tree.put(prefix + "big", "last")
+    running.wait_value(service_name, "big", "last", PROMPT)
+
+
+# --- the source goes away ---------------------------------------------------------------------------------------------------
+
+def test_missing_root_keeps_the_last_good(daemon, tree, tmp_path, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    away = tmp_path / "away"
+    os.rename(tree.root, away)
+    entry = running.wait_state(service_name, "stale")
+    assert entry["keys"] == 1 and entry["last_error"]["kind"] == "unreachable"
+    assert running.get(service_name, "a") == "1"
+    (away / prefix / "a").write_text("2")
+    os.rename(away, tree.root)
+    running.wait_value(service_name, "a", "2", 5)
+    assert running.wait_state(service_name, "live")["last_error"] is None
+    tree.put(prefix + "a", "3")
+    running.wait_value(service_name, "a", "3", PROMPT)
+
+
+def test_missing_root_at_start(daemon, tree, service_name, prefix):
+    tree.root.rmdir()
+    running = daemon(source=tree.source)
+    done = running.cli("get", "-t", "1", service_name, "a")
+    assert (done.returncode, done.stdout) == (3, b"")
+    one_line(done.stderr)
+    waiting = running.popen_cli("get", "-t", "20", service_name, "a", expect_status=0)
+    tree.put(prefix + "a", "1")
+    assert waiting.wait() == 0 and waiting.stdout == b"1\n"
+
+
+# --- the daemon's life --------------------------------------------------------------------------------------------------------
+
+def test_status(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    tree.put(prefix + "b", "22")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    status = running.status()
+    assert status["daemon"]["pid"] == running.pid
+    assert status["daemon"]["uptime_seconds"] >= 0
+    entry = running.service(service_name)
+    assert (entry["state"], entry["keys"], entry["last_error"]) == ("live", 2, None)
+    assert [layer["prefix"] for layer in entry["layers"]] == [prefix]
+    assert entry["generation"] > 0 and entry["digest"]
+    before = entry["generation"]
+    tree.put(prefix + "a", "2")
+    running.wait_value(service_name, "a", "2", PROMPT)
+    assert running.service(service_name)["generation"] > before
+    assert service_name in running.cli("status", check=True).stdout.decode()
+
+
+def test_restart_raises_the_generation_and_keeps_the_digest(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    before = running.service(service_name)
+    for ending in (running.stop, running.kill9):
+        ending()
+        running.restart()
+        assert running.get(service_name, "a") == "1"
+        after = running.service(service_name)
+        assert after["digest"] == before["digest"] and after["generation"] > before["generation"]
+        before = after
+
+
+def test_reload_keeps_serving(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "a") == "1"
+    watcher = running.watch(service_name)
+    for _ in range(3):
+        running.sighup()
+        assert running.get(service_name, "a") == "1"
+    tree.put(prefix + "a", "2")
+    watcher.wait_output(b"a", PROMPT)
+    assert running.get(service_name, "a") == "2"
+
+
+def test_second_daemon_refuses(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source)
+    second = running.refuse()
+    assert second.returncode > 0
+    assert second.stderr, "it says why"
+    assert running.get(service_name, "a") == "1"
+
+
+def test_layers_last_wins(daemon, tree, service_name, prefix):
+    tree.put("config/common/ttl", "100")
+    tree.put("config/common/region", "eu")
+    tree.put(prefix + "ttl", "300")
+    running = daemon(source=tree.source, config="[service *]\nlayers=config/common/ config/{service}/\n")
+    assert running.listing(service_name) == {"ttl": "300", "region": "eu"}
+    tree.delete(prefix + "ttl")
+    running.wait_value(service_name, "ttl", "100", PROMPT)
+    tree.put("config/common/ttl", "101")
+    running.wait_value(service_name, "ttl", "101", PROMPT)

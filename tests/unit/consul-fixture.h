@@ -1,0 +1,46 @@
+/*
+ * A tree that the Consul source feeds, with the test in the place of Consul and of the clock.
+ */
+#pragma once
+
+#include "daemon/config.h"
+#include "daemon/consul-source.h"
+#include "daemon/tree.h"
+#include "fake-http.h"
+#include "fake-loop.h"
+
+#define FIXTURE_PREFIX "config/a/"
+#define FIXTURE_WAIT (30 * USEC_PER_SEC)
+#define FIXTURE_RESYNC (15 * 60 * USEC_PER_SEC)
+
+/* Pools, in the order of enum agent_pool. */
+#define POLLS 0
+#define READS 1
+#define RESYNCS 2
+
+struct consul_fixture {
+	struct loop *loop;
+	char *addresses[2];
+	struct config config;
+	struct source *source;
+	struct trees *trees;
+	struct tree *tree;
+	struct tree_observer observer;
+	unsigned n_changes, n_states; /* told to the observer */
+};
+
+/* cmocka's: the source runs and the first read of the tree is under way. */
+int consul_fixture_set_up(void **state);
+int consul_fixture_tear_down(void **state);
+
+/* An answer with these "key=value" pairs, ended by NULL. */
+void consul_fixture_answer(struct http_request *request, const char *index, ...);
+/* "k0=v", … with this many keys. */
+void consul_fixture_answer_keys(
+	struct http_request *request, const char *index, unsigned n_keys, const char *value);
+
+/* Answers the first read with a=1 at index 10: a poll at 10 is under way then. */
+void consul_fixture_load(struct consul_fixture *f);
+
+/* Fails the test unless these "key=value" pairs are all that the tree holds. */
+void consul_fixture_assert_content(struct consul_fixture *f, ...);

@@ -1,0 +1,313 @@
+#include "fake-daemon.h"
+
+#include "test.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+void fake_daemon_init(struct fake_daemon *d)
+{
+	*d = (struct fake_daemon){ .listener = -1, .wake = { -1, -1 }, .state = WIRE_LIVE };
+	for (size_t i = 0; i < FAKE_DAEMON_CONNECTIONS; i++)
+		d->connections[i] = -1;
+	for (size_t i = 0; i < FAKE_DAEMON_WAITING; i++)
+		d->waiting[i].fd = -1;
+	strcpy(d->directory, "/tmp/fake-daemon-XXXXXX");
+	assert_non_null(mkdtemp(d->directory));
+	snprintf(d->path, sizeof(d->path), "%s/socket", d->directory);
+	pthread_mutex_init(&d->lock, NULL);
+}
+
+static void reply(
+	int fd, unsigned op, unsigned status, uint32_t tag, const void *payload, size_t len)
+{
+	struct wire_header header = wire_header_of(len, op, status, tag);
+
+	/* A client that went away is none of the daemon's business. */
+	if (send(fd, &header, sizeof(header), MSG_NOSIGNAL) < 0)
+		return;
+	if (len > 0 && send(fd, payload, len, MSG_NOSIGNAL) < 0)
+		return;
+}
+
+static void refuse(int fd, unsigned op, unsigned status, uint32_t tag)
+{
+	static const char words[] = "because the test says so";
+
+	reply(fd, op, status, tag, words, sizeof(words) - 1);
+}
+
+static void reply_info(struct fake_daemon *d, int fd, unsigned op, uint32_t tag)
+{
+	const struct wire_info info = {
+		.generation = le64_of(d->generation),
+		.n_entries = le64_of(d->n_entries),
+		.age_usec = le64_of(d->age_usec),
+		.state = le32_of(d->state),
+	};
+
+	reply(fd, op, WIRE_OK, tag, &info, sizeof(info));
+}
+
+static void answer_waiting(struct fake_daemon *d)
+{
+	for (size_t i = 0; i < FAKE_DAEMON_WAITING; i++) {
+		struct fake_waiting *w = &d->waiting[i];
+
+		if (w->fd < 0 || d->is_mute || d->generation == w->generation)
+			continue;
+		reply_info(d, w->fd, w->op, w->tag);
+		w->fd = -1;
+	}
+}
+
+static void wait_for_generation(
+	struct fake_daemon *d, int fd, unsigned op, uint32_t tag, uint64_t generation)
+{
+	for (size_t i = 0; i < FAKE_DAEMON_WAITING; i++) {
+		if (d->waiting[i].fd >= 0)
+			continue;
+		d->waiting[i] = (struct fake_waiting){ fd, op, tag, generation };
+		break;
+	}
+	answer_waiting(d);
+}
+
+static void reply_hello(struct fake_daemon *d, int fd, uint32_t tag)
+{
+	const struct wire_hello_reply hello = {
+		.major = le16_of((uint16_t)(d->major ? d->major : WIRE_MAJOR)),
+		.pid = le32_of(4711),
+	};
+
+	if (d->hello_status != 0)
+		refuse(fd, WIRE_HELLO, d->hello_status, tag);
+	else
+		reply(fd, WIRE_HELLO, WIRE_OK, tag, &hello, sizeof(hello));
+}
+
+/* False: the connection is to end. */
+static bool reply_list(
+	struct fake_daemon *d, int fd, uint32_t tag, const struct wire_request *request)
+{
+	uint8_t buf[16384];
+	size_t len = sizeof(struct wire_list), i = request->cursor;
+	size_t end = d->page_entries ? MIN(i + d->page_entries, d->n_entries) : d->n_entries;
+	struct wire_list head;
+
+	d->n_lists++;
+	if (d->n_lists == d->cut_on_page)
+		return false;
+	if (d->n_lists == d->change_on_page)
+		d->generation++;
+	if (request->generation != 0 && request->generation != d->generation) {
+		refuse(fd, WIRE_LIST, WIRE_CHANGED, tag);
+		return true;
+	}
+	for (; i < end; i++) {
+		const struct fake_entry *e = &d->entries[i];
+		const struct wire_entry entry = {
+			.flags = le64_of(e->flags),
+			.value_len = le32_of((uint32_t)e->value_len),
+			.key_len = le16_of((uint16_t)strlen(e->key)),
+		};
+
+		if (strncmp(e->key, request->key, request->key_len) != 0)
+			continue;
+		memcpy(buf + len, &entry, sizeof(entry));
+		memcpy(buf + len + sizeof(entry), e->key, strlen(e->key));
+		memcpy(buf + len + sizeof(entry) + strlen(e->key), e->value, e->value_len);
+		len += sizeof(entry) + strlen(e->key) + e->value_len;
+	}
+	head = (struct wire_list){ le64_of(d->generation), le64_of(end < d->n_entries ? end : 0) };
+	memcpy(buf, &head, sizeof(head));
+	reply(fd, WIRE_LIST, WIRE_OK, tag, buf, len);
+	return true;
+}
+
+/* False: the connection is to end. */
+static bool handle(struct fake_daemon *d, int fd, unsigned op, uint32_t tag,
+	const struct wire_request *request)
+{
+	if (d->is_mute)
+		return true;
+	if (op == WIRE_HELLO) {
+		reply_hello(d, fd, tag);
+		return true;
+	}
+	if (d->refusal != 0) {
+		refuse(fd, op, d->refusal, tag);
+		return true;
+	}
+	if (op == WIRE_OPEN && (d->generation != 0 || request->timeout_ms > 0))
+		wait_for_generation(d, fd, op, tag, 0);
+	else if (op == WIRE_WATCH)
+		wait_for_generation(d, fd, op, tag, request->generation);
+	else if (d->generation == 0)
+		refuse(fd, op, WIRE_NO_DATA, tag);
+	else if (op == WIRE_LIST)
+		return reply_list(d, fd, tag, request);
+	else
+		refuse(fd, op, WIRE_UNSUPPORTED, tag);
+	return true;
+}
+
+static bool read_all(int fd, void *data, size_t len)
+{
+	return len == 0 || recv(fd, data, len, MSG_WAITALL) == (ssize_t)len;
+}
+
+static bool serve(struct fake_daemon *d, int fd)
+{
+	struct wire_header header;
+	struct wire_request request;
+	uint8_t payload[LIMIT_FRAME];
+	unsigned op;
+	bool goes_on;
+
+	if (!read_all(fd, &header, sizeof(header)) ||
+		!read_all(fd, payload, le32_get(header.length)))
+		return false;
+	op = le16_get(header.op);
+	if (wire_parse(op, payload, le32_get(header.length), &request) < 0)
+		return false;
+	pthread_mutex_lock(&d->lock);
+	goes_on = handle(d, fd, op, le32_get(header.tag), &request);
+	pthread_mutex_unlock(&d->lock);
+	return goes_on;
+}
+
+static void hang_up(struct fake_daemon *d, int *fd)
+{
+	pthread_mutex_lock(&d->lock);
+	for (size_t i = 0; i < FAKE_DAEMON_WAITING; i++)
+		if (d->waiting[i].fd == *fd)
+			d->waiting[i].fd = -1;
+	pthread_mutex_unlock(&d->lock);
+	close(*fd);
+	*fd = -1;
+}
+
+static void take_connection(struct fake_daemon *d)
+{
+	int fd = accept4(d->listener, NULL, NULL, SOCK_CLOEXEC);
+
+	for (size_t i = 0; i < FAKE_DAEMON_CONNECTIONS && fd >= 0; i++) {
+		if (d->connections[i] >= 0)
+			continue;
+		d->connections[i] = TAKE_FD(fd);
+		pthread_mutex_lock(&d->lock);
+		d->n_accepted++;
+		pthread_mutex_unlock(&d->lock);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void *run(void *userdata)
+{
+	struct fake_daemon *d = userdata;
+
+	for (;;) {
+		struct pollfd fds[2 + FAKE_DAEMON_CONNECTIONS] = { { d->wake[0], POLLIN, 0 },
+			{ d->listener, POLLIN, 0 } };
+		char c;
+
+		for (size_t i = 0; i < FAKE_DAEMON_CONNECTIONS; i++)
+			fds[2 + i] = (struct pollfd){ d->connections[i], POLLIN, 0 };
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
+			continue;
+		if (fds[0].revents) {
+			if (read(d->wake[0], &c, 1) <= 0)
+				break;
+			pthread_mutex_lock(&d->lock);
+			answer_waiting(d);
+			pthread_mutex_unlock(&d->lock);
+		}
+		for (size_t i = 0; i < FAKE_DAEMON_CONNECTIONS; i++)
+			if (fds[2 + i].revents && !serve(d, d->connections[i]))
+				hang_up(d, &d->connections[i]);
+		if (fds[1].revents)
+			take_connection(d);
+	}
+	return NULL;
+}
+
+void fake_daemon_start(struct fake_daemon *d)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	strcpy(address.sun_path, d->path);
+	d->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(d->listener >= 0);
+	assert_int_equal(bind(d->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(d->listener, 16), 0);
+	assert_int_equal(pipe2(d->wake, O_CLOEXEC), 0);
+	assert_int_equal(pthread_create(&d->thread, NULL, run, d), 0);
+	d->is_running = true;
+}
+
+void fake_daemon_stop(struct fake_daemon *d)
+{
+	if (!d->is_running)
+		return;
+	d->is_running = false;
+	close(TAKE_FD(d->wake[1]));
+	pthread_join(d->thread, NULL);
+	unlink(d->path);
+	close(TAKE_FD(d->wake[0]));
+	close(TAKE_FD(d->listener));
+	for (size_t i = 0; i < FAKE_DAEMON_CONNECTIONS; i++)
+		if (d->connections[i] >= 0)
+			hang_up(d, &d->connections[i]);
+}
+
+void fake_daemon_done(struct fake_daemon *d)
+{
+	fake_daemon_stop(d);
+	rmdir(d->directory);
+	pthread_mutex_destroy(&d->lock);
+}
+
+/* Those who wait are told by the daemon's thread: its sockets are its own. */
+static void change(struct fake_daemon *d)
+{
+	d->generation += 10;
+	pthread_mutex_unlock(&d->lock);
+	if (d->is_running)
+		assert_int_equal(write(d->wake[1], "", 1), 1);
+}
+
+void fake_daemon_put(struct fake_daemon *d, const char *key, const char *value)
+{
+	size_t i = 0;
+	bool is_there;
+
+	pthread_mutex_lock(&d->lock);
+	while (i < d->n_entries && strcmp(d->entries[i].key, key) < 0)
+		i++;
+	is_there = i < d->n_entries && strcmp(d->entries[i].key, key) == 0;
+	if (value && !is_there) {
+		memmove(&d->entries[i + 1], &d->entries[i],
+			(d->n_entries++ - i) * sizeof(d->entries[0]));
+		d->entries[i] = (struct fake_entry){ 0 };
+		strcpy(d->entries[i].key, key);
+	} else if (!value && is_there) {
+		memmove(&d->entries[i], &d->entries[i + 1],
+			(--d->n_entries - i) * sizeof(d->entries[0]));
+	}
+	if (value) {
+		strcpy(d->entries[i].value, value);
+		d->entries[i].value_len = strlen(value);
+	}
+	change(d);
+}
+
+void fake_daemon_touch(struct fake_daemon *d)
+{
+	pthread_mutex_lock(&d->lock);
+	change(d);
+}

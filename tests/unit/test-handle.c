@@ -1,0 +1,700 @@
+#include "test.h"
+
+#include <signal.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "client/lib/handle.h"
+#include "fake-daemon.h"
+
+#define SOON_MS 5000 /* for what must happen: a deadline, not a delay */
+
+static int set_up(void **state)
+{
+	struct fake_daemon *d = calloc(1, sizeof(*d));
+
+	assert_non_null(d);
+	fake_daemon_init(d);
+	fake_daemon_put(d, "db/pool", "7");
+	fake_daemon_put(d, "db/url", "postgres://x");
+	fake_daemon_put(d, "ttl", "300s\n");
+	fake_daemon_start(d);
+	*state = d;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fake_daemon *d = *state;
+
+	fake_daemon_done(d);
+	free(d);
+	return 0;
+}
+
+static int open_at(struct fake_daemon *d, int timeout_ms, unsigned flags, ccfg **ret_cfg)
+{
+	const struct ccfg_options options = {
+		.size = sizeof(options),
+		.socket_path = d->path,
+		.timeout_ms = timeout_ms,
+		.flags = flags,
+	};
+
+	return ccfg_open("billing", &options, ret_cfg);
+}
+
+static ccfg *open_now(struct fake_daemon *d)
+{
+	ccfg *cfg;
+
+	assert_int_equal(open_at(d, SOON_MS, 0, &cfg), 0);
+	return cfg;
+}
+
+/* Reads until a key has a value (NULL: is absent). */
+static bool comes_to(ccfg *cfg, const char *key, const char *value)
+{
+	uint64_t deadline = clock_after_usec(SOON_MS * USEC_PER_MSEC);
+
+	do {
+		const struct timespec pause = { .tv_nsec = 1000000 };
+		char buf[64];
+		ssize_t n = ccfg_get(cfg, key, buf, sizeof(buf));
+
+		if (value ? n >= 0 && strcmp(buf, value) == 0 : n == -ENOENT)
+			return true;
+		nanosleep(&pause, NULL);
+	} while (clock_now_usec() < deadline);
+	return false;
+}
+
+static void pause_ms(unsigned ms)
+{
+	const struct timespec pause = { .tv_nsec = (long)ms * 1000000 };
+
+	nanosleep(&pause, NULL);
+}
+
+/* --- reads ------------------------------------------------------------------------------- */
+
+static void values_are_read(void **state)
+{
+	ccfg *cfg = open_now(*state);
+	char buf[8] = "xxxxxxx";
+	size_t len = 0;
+	char *copy;
+
+	assert_int_equal(ccfg_get(cfg, "db/pool", buf, sizeof(buf)), 1);
+	assert_string_equal(buf, "7");
+	assert_int_equal(ccfg_get(cfg, "db/url", buf, sizeof(buf)), 12);
+	assert_string_equal(buf, "postgre");
+	assert_int_equal(ccfg_get(cfg, "db/url", NULL, 0), 12);
+	assert_int_equal(ccfg_get(cfg, "db", buf, sizeof(buf)), -ENOENT);
+	assert_int_equal(ccfg_get(cfg, NULL, buf, sizeof(buf)), -EINVAL);
+	assert_int_equal(ccfg_get(cfg, "db/url", NULL, 1), -EINVAL);
+	assert_string_equal(buf, "postgre");
+
+	copy = ccfg_get_dup(cfg, "db/url", &len);
+	assert_string_equal(copy, "postgres://x");
+	assert_int_equal(len, 12);
+	free(copy);
+	errno = 0;
+	assert_null(ccfg_get_dup(cfg, "none", &len));
+	assert_int_equal(errno, ENOENT);
+	ccfg_close(cfg);
+}
+
+static void typed_values_are_read(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg;
+	int64_t i = -1;
+	double f = -1;
+	uint64_t us = 1;
+	bool b = false;
+
+	fake_daemon_put(d, "on", "Yes");
+	fake_daemon_put(d, "pi", "3.5");
+	fake_daemon_put(d, "huge", "9223372036854775808");
+	cfg = open_now(d);
+	assert_int_equal(ccfg_get_int64(cfg, "db/pool", -1), 7);
+	assert_int_equal(ccfg_get_int64(cfg, "db/url", -1), -1);
+	assert_int_equal(ccfg_get_int64(cfg, "none", -1), -1);
+	assert_int_equal(ccfg_get_duration_us(cfg, "ttl", 0), 300 * USEC_PER_SEC);
+	assert_true(ccfg_get_bool(cfg, "on", false));
+	assert_true(ccfg_get_bool(cfg, "pi", true));
+	assert_true(ccfg_get_double(cfg, "pi", 0) == 3.5);
+	assert_int_equal(ccfg_read_int64(cfg, "db/pool", &i), 0);
+	assert_int_equal(i, 7);
+	assert_int_equal(ccfg_read_int64(cfg, "huge", &i), -ERANGE);
+	assert_int_equal(ccfg_read_int64(cfg, "on", &i), -EINVAL);
+	assert_int_equal(ccfg_read_int64(cfg, "none", &i), -ENOENT);
+	assert_int_equal(ccfg_read_int64(cfg, NULL, &i), -EINVAL);
+	assert_int_equal(i, 7);
+	assert_int_equal(ccfg_read_bool(cfg, "on", &b), 0);
+	assert_int_equal(ccfg_read_double(cfg, "pi", &f), 0);
+	assert_int_equal(ccfg_read_duration_us(cfg, "ttl", &us), 0);
+	assert_true(b && f == 3.5 && us == 300 * USEC_PER_SEC);
+	ccfg_close(cfg);
+}
+
+static void a_pinned_view_stays_as_it_is(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	const ccfg_view *before = ccfg_pin(cfg), *after;
+
+	fake_daemon_put(d, "db/pool", "8");
+	assert_true(comes_to(cfg, "db/pool", "8"));
+	after = ccfg_pin(cfg);
+	assert_int_not_equal(ccfg_view_generation(before), ccfg_view_generation(after));
+	assert_string_equal(ccfg_view_get(before, "db/pool", 7, NULL), "7");
+	ccfg_close(cfg);
+	assert_string_equal(ccfg_view_get(before, "db/pool", 7, NULL), "7");
+	assert_string_equal(ccfg_view_get(after, "db/pool", 7, NULL), "8");
+	ccfg_unpin(before);
+	ccfg_unpin(after);
+}
+
+/* --- opening ----------------------------------------------------------------------------- */
+
+static void arguments_are_checked(void **state)
+{
+	struct fake_daemon *d = *state;
+	struct {
+		struct ccfg_options options;
+		char newer[8];
+	} later = { .options = { .size = sizeof(later), .socket_path = d->path } };
+	struct ccfg_options options = { .size = sizeof(options.size), .socket_path = d->path };
+	char path[200];
+	ccfg *cfg = NULL;
+
+	assert_int_equal(ccfg_open("../etc", NULL, &cfg), -EINVAL);
+	assert_int_equal(ccfg_open("", NULL, &cfg), -EINVAL);
+	assert_int_equal(ccfg_open(NULL, NULL, &cfg), -EINVAL);
+	assert_int_equal(ccfg_open("billing", &options, &cfg), -EINVAL);
+	assert_int_equal(open_at(d, SOON_MS, 0x8000, &cfg), -EINVAL);
+	assert_int_equal(open_at(d, -2, 0, &cfg), -EINVAL);
+	memset(path, 'x', sizeof(path));
+	path[sizeof(path) - 1] = '\0';
+	options = (struct ccfg_options){ .size = sizeof(options), .socket_path = path };
+	assert_int_equal(ccfg_open("billing", &options, &cfg), -ENAMETOOLONG);
+	assert_null(cfg);
+
+	assert_int_equal(ccfg_open("billing", &later.options, &cfg), 0);
+	ccfg_close(cfg);
+	later.newer[0] = 1;
+	assert_int_equal(ccfg_open("billing", &later.options, &cfg), -E2BIG);
+	ccfg_close(NULL);
+}
+
+static void opening_without_a_daemon_ends_in_time(void **state)
+{
+	struct fake_daemon *d = *state;
+	uint64_t begin = clock_now_usec();
+	ccfg *cfg;
+
+	fake_daemon_stop(d);
+	assert_int_equal(open_at(d, 150, 0, &cfg), -ENOENT);
+	assert_in_range(clock_now_usec() - begin, 149000, 3000000);
+}
+
+static void opening_without_data_or_answer_ends_in_time(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg;
+
+	fake_daemon_set(d, generation, 0);
+	assert_int_equal(open_at(d, 100, 0, &cfg), -ETIMEDOUT);
+	fake_daemon_set(d, is_mute, true);
+	assert_int_equal(open_at(d, 100, 0, &cfg), -ETIMEDOUT);
+}
+
+static void a_refusal_is_told_at_once(void **state)
+{
+	static const struct {
+		unsigned status;
+		int error;
+	} cases[] = {
+		{ WIRE_DENIED, -EACCES },
+		{ WIRE_LIMIT, -ENOBUFS },
+		{ WIRE_INTERNAL, -EIO },
+	};
+	struct fake_daemon *d = *state;
+	ccfg *cfg;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		fake_daemon_set(d, refusal, cases[i].status);
+		assert_int_equal(open_at(d, -1, 0, &cfg), cases[i].error);
+		assert_int_equal(open_at(d, -1, CCFG_NOWAIT, &cfg), cases[i].error);
+	}
+	fake_daemon_set(d, major, 2);
+	assert_int_equal(open_at(d, -1, 0, &cfg), -EPROTONOSUPPORT);
+}
+
+static void *put_later(void *userdata)
+{
+	pause_ms(80);
+	fake_daemon_put(userdata, "late", "1");
+	return NULL;
+}
+
+static void opening_waits_for_the_first_data(void **state)
+{
+	struct fake_daemon *d = *state;
+	pthread_t thread;
+	ccfg *cfg;
+
+	fake_daemon_set(d, generation, 0);
+	pthread_create(&thread, NULL, put_later, d);
+	cfg = open_now(d);
+	assert_int_equal(ccfg_get(cfg, "late", NULL, 0), 1);
+	ccfg_close(cfg);
+	pthread_join(thread, NULL);
+}
+
+static void *start_later(void *userdata)
+{
+	pause_ms(80);
+	fake_daemon_start(userdata);
+	return NULL;
+}
+
+static void opening_waits_for_the_daemon(void **state)
+{
+	struct fake_daemon *d = *state;
+	pthread_t thread;
+	ccfg *cfg;
+
+	fake_daemon_stop(d);
+	pthread_create(&thread, NULL, start_later, d);
+	cfg = open_now(d);
+	assert_int_equal(ccfg_get(cfg, "db/pool", NULL, 0), 1);
+	ccfg_close(cfg);
+	pthread_join(thread, NULL);
+}
+
+static void without_waiting_a_handle_opens_empty_and_fills(void **state)
+{
+	struct fake_daemon *d = *state;
+	struct ccfg_info info = { .size = sizeof(info) };
+	uint64_t begin;
+	ccfg *cfg;
+
+	assert_int_equal(open_at(d, 0, CCFG_NOWAIT, &cfg), 0);
+	assert_int_equal(ccfg_get(cfg, "db/pool", NULL, 0), 1);
+	ccfg_close(cfg);
+
+	fake_daemon_stop(d);
+	begin = clock_now_usec();
+	assert_int_equal(open_at(d, 0, CCFG_NOWAIT, &cfg), 0);
+	assert_in_range(clock_now_usec() - begin, 0, 1000000);
+	assert_int_equal(ccfg_get(cfg, "db/pool", NULL, 0), -ENOENT);
+	assert_int_equal(ccfg_info(cfg, &info), 0);
+	assert_int_equal(info.state, CCFG_LOADING);
+	assert_int_equal(info.error, -ENOENT);
+	assert_int_equal(info.generation, 0);
+	assert_true(info.age_us == UINT64_MAX);
+
+	fake_daemon_set(d, generation, 0);
+	fake_daemon_start(d);
+	pause_ms(150);
+	assert_int_equal(ccfg_get(cfg, "db/pool", NULL, 0), -ENOENT);
+	fake_daemon_touch(d);
+	assert_true(comes_to(cfg, "db/pool", "7"));
+	ccfg_close(cfg);
+}
+
+/* --- changes ----------------------------------------------------------------------------- */
+
+static void reads_see_changes(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+
+	fake_daemon_put(d, "db/pool", "8");
+	assert_true(comes_to(cfg, "db/pool", "8"));
+	fake_daemon_put(d, "db/pool", NULL);
+	assert_true(comes_to(cfg, "db/pool", NULL));
+	fake_daemon_put(d, "new", "1");
+	assert_true(comes_to(cfg, "new", "1"));
+	assert_int_equal(d->n_accepted, 1);
+	ccfg_close(cfg);
+}
+
+static void waiting_ends_with_the_next_generation(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	const ccfg_view *view = ccfg_pin(cfg);
+	uint64_t generation = ccfg_view_generation(view), begin;
+	pthread_t thread;
+
+	assert_int_equal(ccfg_wait(cfg, 0, 0), 0);
+	assert_int_equal(ccfg_wait(cfg, generation, 0), -ETIMEDOUT);
+	begin = clock_now_usec();
+	assert_int_equal(ccfg_wait(cfg, generation, 50), -ETIMEDOUT);
+	assert_in_range(clock_now_usec() - begin, 49000, 3000000);
+	pthread_create(&thread, NULL, put_later, d);
+	assert_int_equal(ccfg_wait(cfg, generation, -1), 0);
+	assert_int_equal(ccfg_get(cfg, "late", NULL, 0), 1);
+	pthread_join(thread, NULL);
+	ccfg_unpin(view);
+	ccfg_close(cfg);
+}
+
+static void on_alarm(int signo)
+{
+	(void)signo;
+}
+
+static void a_signal_ends_a_wait(void **state)
+{
+	const struct itimerval soon = { .it_value.tv_usec = 30000 };
+	const struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+	struct fake_daemon *d = *state;
+	sigset_t alarm_only, old;
+	ccfg *cfg;
+
+	/* The daemon's thread inherits the block. */
+	fake_daemon_stop(d);
+	sigemptyset(&alarm_only);
+	sigaddset(&alarm_only, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &alarm_only, &old);
+	fake_daemon_start(d);
+	cfg = open_now(d);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	assert_int_equal(ccfg_wait(cfg, d->generation, SOON_MS), -EINTR);
+	assert_int_equal(ccfg_get(cfg, "db/pool", NULL, 0), 1);
+	ccfg_close(cfg);
+}
+
+static void a_service_comes_in_pages(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg;
+
+	fake_daemon_set(d, page_entries, 1);
+	cfg = open_now(d);
+	assert_int_equal(ccfg_get(cfg, "ttl", NULL, 0), 5);
+	fake_daemon_set(d, change_on_page, d->n_lists + 2);
+	fake_daemon_put(d, "db/pool", "8");
+	assert_true(comes_to(cfg, "db/pool", "8"));
+	assert_int_equal(ccfg_get(cfg, "ttl", NULL, 0), 5);
+	fake_daemon_set(d, cut_on_page, d->n_lists + 2);
+	fake_daemon_put(d, "db/pool", "9");
+	assert_true(comes_to(cfg, "db/pool", "9"));
+	assert_int_equal(d->n_accepted, 2);
+	ccfg_close(cfg);
+}
+
+/* --- a daemon in whatever state ---------------------------------------------------------- */
+
+static void a_handle_lives_through_a_restart(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+
+	fake_daemon_stop(d);
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(ccfg_get_int64(cfg, "db/pool", -1), 7);
+	fake_daemon_put(d, "db/pool", "8");
+	fake_daemon_start(d);
+	assert_true(comes_to(cfg, "db/pool", "8"));
+	/* The same generation on a new connection is not fetched again. */
+	fake_daemon_stop(d);
+	d->n_lists = 0;
+	fake_daemon_start(d);
+	assert_int_equal(ccfg_wait(cfg, d->generation, 500), -ETIMEDOUT);
+	assert_int_equal(d->n_lists, 0);
+	ccfg_close(cfg);
+}
+
+static uint64_t time_of_a_read(ccfg *cfg)
+{
+	uint64_t begin = clock_now_usec();
+
+	assert_int_equal(ccfg_get_int64(cfg, "db/pool", -1), 7);
+	return clock_now_usec() - begin;
+}
+
+static void a_silent_daemon_holds_no_read_for_long(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	unsigned n_waits = 0;
+	uint64_t begin;
+
+	fake_daemon_stop(d);
+	fake_daemon_set(d, is_mute, true);
+	fake_daemon_start(d);
+	begin = clock_now_usec();
+	while (clock_now_usec() - begin < 600000) {
+		uint64_t took = time_of_a_read(cfg);
+
+		assert_in_range(took, 0, 200000); /* 20 ms and a busy machine */
+		n_waits += took > 15000;
+		pause_ms(1);
+	}
+	/* After 0, 120 and 340 ms; the next one comes after 760. */
+	assert_in_range(n_waits, 1, 5);
+	fake_daemon_stop(d);
+	fake_daemon_set(d, is_mute, false);
+	fake_daemon_put(d, "db/pool", "8");
+	fake_daemon_start(d);
+	assert_true(comes_to(cfg, "db/pool", "8"));
+	ccfg_close(cfg);
+}
+
+static void info_tells_how_good_it_is(void **state)
+{
+	struct fake_daemon *d = *state;
+	struct ccfg_info info = { .size = sizeof(info) };
+	ccfg *cfg;
+
+	d->age_usec = 5 * USEC_PER_SEC;
+	cfg = open_now(d);
+	assert_int_equal(ccfg_info(cfg, &info), 0);
+	assert_int_equal(info.state, CCFG_LIVE);
+	assert_int_equal(info.error, 0);
+	assert_int_equal(info.generation, d->generation);
+	assert_int_equal(info.n_entries, 3);
+	assert_int_not_equal(info.digest, 0);
+	assert_in_range(info.age_us, 5 * USEC_PER_SEC, 10 * USEC_PER_SEC);
+	fake_daemon_set(d, state, WIRE_HELD);
+	assert_int_equal(ccfg_info(cfg, &info), 0);
+	assert_int_equal(info.state, CCFG_HELD);
+	fake_daemon_set(d, state, WIRE_LIVE);
+	fake_daemon_set(d, refusal, WIRE_DENIED);
+	assert_int_equal(ccfg_info(cfg, &info), 0);
+	assert_int_equal(info.state, CCFG_STALE);
+	assert_int_equal(info.error, -EACCES);
+	assert_int_equal(ccfg_get(cfg, "db/pool", NULL, 0), 1);
+
+	fake_daemon_stop(d);
+	pause_ms(150);
+	assert_int_equal(ccfg_info(cfg, &info), 0);
+	assert_int_equal(info.state, CCFG_STALE);
+	assert_int_equal(info.error, -ENOENT);
+	assert_in_range(info.age_us, 5 * USEC_PER_SEC, 10 * USEC_PER_SEC);
+	info.size = sizeof(info.size);
+	assert_int_equal(ccfg_info(cfg, &info), -EINVAL);
+	ccfg_close(cfg);
+}
+
+static void *live_later(void *userdata)
+{
+	struct fake_daemon *d = userdata;
+
+	pause_ms(80);
+	fake_daemon_set(d, state, WIRE_LIVE);
+	return NULL;
+}
+
+static void live_data_can_be_required(void **state)
+{
+	struct fake_daemon *d = *state;
+	pthread_t thread;
+	ccfg *cfg;
+
+	fake_daemon_set(d, state, WIRE_BACKUP);
+	assert_int_equal(open_at(d, 100, CCFG_REQUIRE_LIVE, &cfg), -ETIMEDOUT);
+	assert_int_equal(open_at(d, 0, CCFG_REQUIRE_LIVE | CCFG_NOWAIT, &cfg), -ETIMEDOUT);
+	pthread_create(&thread, NULL, live_later, d);
+	assert_int_equal(open_at(d, SOON_MS, CCFG_REQUIRE_LIVE, &cfg), 0);
+	pthread_join(thread, NULL);
+	ccfg_close(cfg);
+}
+
+/* --- somebody else's process ------------------------------------------------------------- */
+
+static void a_closed_descriptor_is_replaced(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+
+	close(cfg->link.fd);
+	fake_daemon_put(d, "db/pool", "8");
+	assert_true(comes_to(cfg, "db/pool", "8"));
+	assert_int_equal(d->n_accepted, 2);
+	ccfg_close(cfg);
+}
+
+static void *wait_for_ever(void *userdata)
+{
+	const ccfg_view *view = ccfg_pin(userdata);
+	int r = ccfg_wait(userdata, ccfg_view_generation(view), -1);
+
+	ccfg_unpin(view);
+	return r == 0 ? NULL : userdata;
+}
+
+/* In the child: reads, over a connection of its own, also what changes later. */
+static int read_in_child(ccfg *cfg, int ready)
+{
+	if (ccfg_get_int64(cfg, "db/pool", -1) != 7)
+		return 1;
+	if (write(ready, "", 1) != 1)
+		return 2;
+	if (!comes_to(cfg, "db/pool", "8"))
+		return 3;
+	ccfg_close(cfg);
+	return 0;
+}
+
+static void fork_and_read(struct fake_daemon *d, ccfg *cfg)
+{
+	int ready[2], status;
+	pid_t child;
+	char c;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	if (child == 0)
+		_exit(read_in_child(cfg, ready[1]));
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	fake_daemon_put(d, "db/pool", "8");
+	assert_true(comes_to(cfg, "db/pool", "8"));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	close(ready[0]);
+	close(ready[1]);
+}
+
+static void a_child_reads_on(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+
+	fork_and_read(d, cfg);
+	assert_int_equal(d->n_accepted, 2);
+	ccfg_close(cfg);
+}
+
+static void a_child_reads_on_when_a_thread_was_busy(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	pthread_t thread;
+	void *result;
+
+	pthread_create(&thread, NULL, wait_for_ever, cfg);
+	pause_ms(50);
+	fork_and_read(d, cfg);
+	pthread_join(thread, &result);
+	assert_null(result);
+	ccfg_close(cfg);
+}
+
+struct reader {
+	ccfg *cfg;
+	_Atomic bool *shall_stop;
+	unsigned n_torn;
+};
+
+/* a and b always change together. */
+static void *read_pairs(void *userdata)
+{
+	struct reader *reader = userdata;
+
+	while (!atomic_load(reader->shall_stop)) {
+		const ccfg_view *view = ccfg_pin(reader->cfg);
+		const char *a = ccfg_view_get(view, "a", 1, NULL);
+		const char *b = ccfg_view_get(view, "b", 1, NULL);
+
+		reader->n_torn += strcmp(a, b) != 0;
+		reader->n_torn += ccfg_get_int64(reader->cfg, "a", -1) < 0;
+		ccfg_unpin(view);
+	}
+	return NULL;
+}
+
+static void put_pair(struct fake_daemon *d, unsigned value)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", value);
+	pthread_mutex_lock(&d->lock);
+	strcpy(d->entries[0].value, text);
+	strcpy(d->entries[1].value, text);
+	d->entries[0].value_len = d->entries[1].value_len = strlen(text);
+	pthread_mutex_unlock(&d->lock);
+	fake_daemon_touch(d);
+}
+
+static void threads_share_a_handle(void **state)
+{
+	struct fake_daemon *d = *state;
+	_Atomic bool shall_stop = false;
+	struct reader readers[4];
+	pthread_t threads[ARRAY_SIZE(readers)], waiters[2];
+	ccfg *cfg;
+
+	fake_daemon_put(d, "a", "0");
+	fake_daemon_put(d, "b", "0");
+	cfg = open_now(d);
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
+		readers[i] = (struct reader){ .cfg = cfg, .shall_stop = &shall_stop };
+		pthread_create(&threads[i], NULL, read_pairs, &readers[i]);
+	}
+	for (unsigned i = 1; i <= 100; i++) {
+		uint64_t generation = d->generation;
+		struct ccfg_info info = { .size = sizeof(info) };
+
+		pthread_create(&waiters[0], NULL, wait_for_ever, cfg);
+		pthread_create(&waiters[1], NULL, wait_for_ever, cfg);
+		put_pair(d, i);
+		assert_int_equal(ccfg_wait(cfg, generation, SOON_MS), 0);
+		assert_int_equal(ccfg_info(cfg, &info), 0);
+		fake_daemon_touch(d);
+		for (size_t w = 0; w < ARRAY_SIZE(waiters); w++) {
+			/* Whoever came after the last change is woken by another one. */
+			while (pthread_tryjoin_np(waiters[w], NULL) != 0) {
+				fake_daemon_touch(d);
+				pause_ms(1);
+			}
+		}
+	}
+	assert_true(comes_to(cfg, "a", "100"));
+	atomic_store(&shall_stop, true);
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(readers[i].n_torn, 0);
+	}
+	ccfg_close(cfg);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(values_are_read),
+		TEST(typed_values_are_read),
+		TEST(a_pinned_view_stays_as_it_is),
+		TEST(arguments_are_checked),
+		TEST(opening_without_a_daemon_ends_in_time),
+		TEST(opening_without_data_or_answer_ends_in_time),
+		TEST(a_refusal_is_told_at_once),
+		TEST(opening_waits_for_the_first_data),
+		TEST(opening_waits_for_the_daemon),
+		TEST(without_waiting_a_handle_opens_empty_and_fills),
+		TEST(reads_see_changes),
+		TEST(waiting_ends_with_the_next_generation),
+		TEST(a_signal_ends_a_wait),
+		TEST(a_service_comes_in_pages),
+		TEST(a_handle_lives_through_a_restart),
+		TEST(a_silent_daemon_holds_no_read_for_long),
+		TEST(info_tells_how_good_it_is),
+		TEST(live_data_can_be_required),
+		TEST(a_closed_descriptor_is_replaced),
+		TEST(a_child_reads_on),
+		TEST(a_child_reads_on_when_a_thread_was_busy),
+		TEST(threads_share_a_handle),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,117 @@
+#include "test.h"
+
+#include "daemon/kvset.h"
+
+static struct kvset *set_of(size_t max_bytes)
+{
+	struct kvset *set;
+
+	assert_int_equal(kvset_new(max_bytes, &set), 0);
+	return set;
+}
+
+static int add(struct kvset *set, const char *key, const char *value)
+{
+	return kvset_add(set, key, strlen(key), value, strlen(value), 0, 0);
+}
+
+static void the_order_of_arrival_does_not_matter(void **state)
+{
+	struct kvset *a = set_of(1 << 20), *b = set_of(1 << 20);
+
+	(void)state;
+	add(a, "x", "1");
+	add(a, "y", "2");
+	add(a, "z", "3");
+	add(b, "z", "3");
+	add(b, "x", "1");
+	add(b, "y", "2");
+	assert_int_equal(kvset_finish(a), 0);
+	assert_int_equal(kvset_finish(b), 0);
+	assert_true(kvset_same(a, b));
+	assert_int_equal(a->records.size, b->records.size);
+	assert_memory_equal(a->records.data, b->records.data, a->records.size);
+	kvset_unref(a);
+	kvset_unref(b);
+}
+
+static void of_two_entries_with_one_key_the_last_stays(void **state)
+{
+	struct kvset *set = set_of(1 << 20), *expected = set_of(1 << 20);
+
+	(void)state;
+	add(set, "k", "first");
+	add(set, "k", "second");
+	assert_int_equal(kvset_finish(set), 0);
+	add(expected, "k", "second");
+	assert_int_equal(kvset_finish(expected), 0);
+	assert_int_equal(set->n_dropped, 1);
+	assert_true(kvset_same(set, expected));
+	kvset_unref(set);
+	kvset_unref(expected);
+}
+
+static void keys_that_are_not_representable_are_skipped_and_counted(void **state)
+{
+	struct kvset *set = set_of(1 << 20);
+	char long_key[LIMIT_KEY + 1];
+
+	(void)state;
+	memset(long_key, 'k', sizeof(long_key));
+	assert_int_equal(kvset_add(set, "a\0b", 3, "v", 1, 0, 0), 1);
+	assert_int_equal(kvset_add(set, "\xff", 1, "v", 1, 0, 0), 1);
+	assert_int_equal(kvset_add(set, "", 0, "v", 1, 0, 0), 1);
+	assert_int_equal(kvset_add(set, long_key, sizeof(long_key), "v", 1, 0, 0), 1);
+	assert_int_equal(add(set, "good", "v"), 0);
+	assert_int_equal(kvset_finish(set), 0);
+	assert_int_equal(set->n_skipped, 4);
+	assert_int_equal(set->records.n, 1);
+	kvset_unref(set);
+}
+
+static void a_difference_in_value_key_or_flags_is_seen_and_one_of_index_is_not(void **state)
+{
+	struct kvset *base = set_of(1 << 20), *index = set_of(1 << 20), *flags = set_of(1 << 20),
+		     *value = set_of(1 << 20), *shifted = set_of(1 << 20);
+
+	(void)state;
+	kvset_add(base, "ab", 2, "c", 1, 0, 7);
+	kvset_add(index, "ab", 2, "c", 1, 0, 8);
+	kvset_add(flags, "ab", 2, "c", 1, 5, 7);
+	kvset_add(value, "ab", 2, "d", 1, 0, 7);
+	kvset_add(shifted, "a", 1, "bc", 2, 0, 7);
+	assert_true(kvset_same(base, index));
+	assert_false(kvset_same(base, flags));
+	assert_false(kvset_same(base, value));
+	assert_false(kvset_same(base, shifted));
+	kvset_unref(base);
+	kvset_unref(index);
+	kvset_unref(flags);
+	kvset_unref(value);
+	kvset_unref(shifted);
+}
+
+static void a_set_over_its_limit_is_refused(void **state)
+{
+	struct kvset *set = set_of(64);
+
+	(void)state;
+	assert_int_equal(add(set, "k1", "0123456789"), 0);
+	assert_int_equal(add(set, "k2", "0123456789"), 0);
+	assert_int_equal(add(set, "k3", "0123456789"), -EFBIG);
+	kvset_unref(set);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_order_of_arrival_does_not_matter),
+		cmocka_unit_test(of_two_entries_with_one_key_the_last_stays),
+		cmocka_unit_test(keys_that_are_not_representable_are_skipped_and_counted),
+		cmocka_unit_test(
+			a_difference_in_value_key_or_flags_is_seen_and_one_of_index_is_not),
+		cmocka_unit_test(a_set_over_its_limit_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

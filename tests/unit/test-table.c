@@ -1,0 +1,140 @@
+#include "test.h"
+
+#include "client/tools/json.h"
+#include "client/tools/table.h"
+
+/* --- json -------------------------------------------------------------------------------- */
+
+static void on_member(void *userdata, size_t item, const char *path, const char *text, size_t len)
+{
+	struct output *output = userdata;
+	char number[8];
+
+	snprintf(number, sizeof(number), "%zu ", item);
+	output_text(output, number);
+	output_text(output, path);
+	output_text(output, "=");
+	output_bytes(output, text ? text : "(null)", text ? len : 6);
+	output_text(output, "\n");
+}
+
+static void members_are_named_by_their_path(void **state)
+{
+	static const char text[] =
+		"{\"a\":1,\"b\":{\"c\":\"x\\ny\",\"d\":{\"e\":null}},\"f\":[{\"g\":true}"
+		",{\"g\":2.5}],\"h\":[7,8]}, {\"a\":\"second\"}";
+	struct output output = { 0 };
+
+	(void)state;
+	assert_int_equal(json_walk(text, sizeof(text) - 1, on_member, &output), 0);
+	output_bytes(&output, "", 1);
+	assert_string_equal(output.data, "0 a=1\n0 b.c=x\ny\n0 b.d.e=(null)\n0 f.g=true\n"
+					 "0 f.g=2.5\n0 h=7\n0 h=8\n1 a=second\n");
+	output_done(&output);
+}
+
+static void what_is_no_array_of_objects_is_refused(void **state)
+{
+	static const char *const bad[] = { "{", "{\"a\":1}]", "1", "[1]", "\"x\"", "{\"a\":}",
+		"{\"a\":1} {\"a\":2}", "{\"a\":1},", "\xff" };
+	char deep[200], path[400] = "{\"", *p = path + 2;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct output output = { 0 };
+
+		assert_int_equal(json_walk(bad[i], strlen(bad[i]), on_member, &output), -EBADMSG);
+		output_done(&output);
+	}
+	memset(deep, '[', sizeof(deep));
+	memcpy(deep, "{\"a\":", 5);
+	assert_int_equal(json_walk(deep, sizeof(deep), on_member, NULL), -EBADMSG);
+	memset(p, 'x', 300);
+	strcpy(p + 300, "\":1}");
+	assert_int_equal(json_walk(path, strlen(path), on_member, NULL), -EBADMSG);
+}
+
+/* --- table ------------------------------------------------------------------------------- */
+
+static const char the_daemon[] =
+	"{\"version\":\"1.2\",\"pid\":7,\"uptime_seconds\":300.5,"
+	"\"source\":\"consul:http://127.0.0.1:8500\",\"source_connections\":2,"
+	"\"clients\":3,\"new_member\":[{}]}";
+
+static char *table_of(const char *services)
+{
+	struct output output = { 0 };
+	struct output daemon = { .data = (char *)(uintptr_t)the_daemon,
+		.len = sizeof(the_daemon) - 1 };
+	struct output all = { .data = (char *)(uintptr_t)services, .len = strlen(services) };
+
+	assert_int_equal(table_print(&output, &daemon, &all), 0);
+	output_bytes(&output, "", 1);
+	return output.data;
+}
+
+static void what_needs_somebody_comes_first(void **state)
+{
+	AUTO_FREE char *table = table_of(
+		"{\"name\":\"well\",\"state\":\"live\",\"keys\":12,\"age_seconds\":3.2,\"clients\":2,"
+		"\"layers\":[{\"prefix\":\"config/well/\",\"state\":\"stale\",\"keys\":99}],\"held\":null,"
+		"\"frozen\":null,\"last_error\":null,\"backup\":{\"age_seconds\":1,\"error\":null}},"
+		"{\"name\":\"away\",\"state\":\"stale\",\"keys\":1,\"age_seconds\":400,\"clients\":0,"
+		"\"last_error\":{\"kind\":\"unreachable\",\"message\":\"refused\\u001b[2J\","
+		"\"retry_in_seconds\":2.5}},"
+		"{\"name\":\"strange\",\"state\":\"held\",\"keys\":40,\"age_seconds\":1,\"clients\":1,"
+		"\"held\":{\"reason\":\"30 of 40 keys are gone\"}}");
+
+	(void)state;
+	assert_string_equal(table,
+		"consulcfgd 1.2, pid 7, up 5 min, source: consul:http://127.0.0.1:8500, "
+		"connections to it: 2, clients: 3\n"
+		"\n"
+		"SERVICE  STATE        KEYS      AGE  CLIENTS\n"
+		"strange  held           40      1 s        1\n"
+		"    a suspicious answer is withheld: 30 of 40 keys are gone; check the keys and the "
+		"token's policy in Consul\n"
+		"away     stale           1    6 min        0\n"
+		"    unreachable: refused\\x1b[2J; asked again in 2 s\n"
+		"    the source is away, clients read the copy in memory: check the source; nothing is "
+		"lost meanwhile\n"
+		"well     live           12      3 s        2\n");
+}
+
+static void a_daemon_without_services_is_told(void **state)
+{
+	AUTO_FREE char *table = table_of("");
+
+	(void)state;
+	assert_non_null(strstr(table, "\nno service that this user may see is in use\n"));
+}
+
+static void many_services_and_unknown_states_fit(void **state)
+{
+	char services[64 * 40] = "";
+	AUTO_FREE char *table = NULL;
+	size_t len = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 40; i++)
+		len += (size_t)snprintf(services + len, sizeof(services) - len,
+			"%s{\"name\":\"s%02u\",\"state\":\"%s\"}", i ? "," : "", i,
+			i == 20 ? "brand-new" : "live");
+	table = table_of(services);
+	assert_true(strstr(table, "\ns20 ") < strstr(table, "\ns00 "));
+	assert_true(strstr(table, "\ns00 ") < strstr(table, "\ns39 "));
+	assert_non_null(strstr(table, "s20      brand-new"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(members_are_named_by_their_path),
+		cmocka_unit_test(what_is_no_array_of_objects_is_refused),
+		cmocka_unit_test(what_needs_somebody_comes_first),
+		cmocka_unit_test(a_daemon_without_services_is_told),
+		cmocka_unit_test(many_services_and_unknown_states_fit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
