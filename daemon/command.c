@@ -72,8 +72,7 @@ static void refuse_opening(const struct request *request, int error)
 			session->server->config->max_services);
 	else
 		reply_text(reply, WIRE_INTERNAL, "cannot open %.*s: %s",
-			(int)request->wire.service_len, request->wire.service,
-			strerror(-error));
+			(int)request->wire.service_len, request->wire.service, strerror(-error));
 }
 
 /* The service that the request names, opened when it is not yet. False: refused, and said so. */
@@ -141,8 +140,8 @@ static void handle_hello(struct request *request)
 
 static uint64_t expiry_of(uint32_t timeout_ms)
 {
-	return timeout_ms == WIRE_FOREVER ? PENDING_FOREVER :
-					    loop_now() + timeout_ms * USEC_PER_MSEC;
+	return timeout_ms == WIRE_FOREVER ? PENDING_FOREVER
+					  : loop_now() + timeout_ms * USEC_PER_MSEC;
 }
 
 static void wait_for_change(const struct request *request, uint64_t generation, uint64_t expires_at)
@@ -189,8 +188,7 @@ static void handle_close(struct request *request)
 		refuse_name(request);
 		return;
 	}
-	opened = opened_find(
-		&session->openings, request->wire.service, request->wire.service_len);
+	opened = opened_find(&session->openings, request->wire.service, request->wire.service_len);
 	if (opened) {
 		pending_close(opened);
 		if (session->pinned_from == opened)

@@ -8,8 +8,7 @@
 #include "proto/wire.h"
 
 /* Handles one frame; its payload lies behind the header. Replies, or leaves a pending request. */
-void command_handle(
-	struct session *session, const struct wire_header *header, const void *payload);
+void command_handle(struct session *session, const struct wire_header *header, const void *payload);
 
 /* The header is that of no request: says so and ends the session. */
 void command_refuse(struct session *session, const struct wire_header *header);

@@ -24,8 +24,8 @@ static void on_timer(void *userdata)
 	}
 	if (list_is_empty(&deadlines->queue))
 		return;
-	loop_timer_arm(deadlines->timer,
-		first(deadlines)->at > now ? first(deadlines)->at - now : 0);
+	loop_timer_arm(
+		deadlines->timer, first(deadlines)->at > now ? first(deadlines)->at - now : 0);
 }
 
 int deadlines_init(

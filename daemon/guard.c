@@ -43,8 +43,8 @@ static bool take_fds(struct msghdr *message, guard_fd_fn fn, struct guard *guard
 	return had_fds;
 }
 
-static ssize_t receive(int fd, void *data, size_t size, struct control *control,
-	struct msghdr *ret_message)
+static ssize_t receive(
+	int fd, void *data, size_t size, struct control *control, struct msghdr *ret_message)
 {
 	struct iovec iov = { data, size };
 	ssize_t n;

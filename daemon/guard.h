@@ -3,9 +3,9 @@
  * for its last close, and a TCP socket with SO_LINGER and unsent data can make that last as long as
  * its owner likes.
  *
- * Linux 6.16 can refuse them for a socket (SO_PASSRIGHTS). Before that they are received, and closed
- * by a thread that may wait; so is a socket whose queue may hold more of them. The thread exists
- * from the first need on, shares no memory with the loop, and is the only one of the daemon.
+ * Linux 6.16 can refuse them for a socket (SO_PASSRIGHTS). Before that they are received, and
+ * closed by a thread that may wait; so is a socket whose queue may hold more of them. The thread
+ * exists from the first need on, shares no memory with the loop, and is the only one of the daemon.
  */
 #pragma once
 

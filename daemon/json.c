@@ -28,8 +28,8 @@ static void *json_state_alloc(void *userdata, size_t size)
 	struct json *json = userdata;
 	void *at = (char *)json->state + json->n_state;
 
-	json->n_state += (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) *
-		sizeof(max_align_t);
+	json->n_state +=
+		(size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
 	assert(json->n_state <= sizeof(json->state));
 	return at;
 }

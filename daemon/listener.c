@@ -202,8 +202,7 @@ static int take_lock(const char *directory, int *ret_lock, char **ret_message)
 			directory, strerror(errno));
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return explain(
-			ret_message, -errno, "cannot open %s: %s", path, strerror(errno));
+		return explain(ret_message, -errno, "cannot open %s: %s", path, strerror(errno));
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return explain(ret_message, errno == EWOULDBLOCK ? -EADDRINUSE : -errno,
 			"%s is in use by a running daemon; stop it, or give this one another "
@@ -235,8 +234,8 @@ static int clear_path(const struct sockaddr_un *address, char **ret_message)
 	int r;
 
 	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 :
-					 explain(ret_message, -errno, "cannot look at %s: %s", path,
+		return errno == ENOENT ? 0
+				       : explain(ret_message, -errno, "cannot look at %s: %s", path,
 						 strerror(errno));
 	if (!S_ISSOCK(st.st_mode))
 		return explain(ret_message, -ENOTSOCK,
@@ -368,8 +367,8 @@ int listener_bind(struct server *server, const struct config *config,
 		return r;
 	r = bind_and_listen(server, &address, gid, config->socket_mode, &lock, ret_listener);
 	if (r < 0)
-		return explain(ret_message, r, "cannot listen on %s: %s", address.sun_path,
-			strerror(-r));
+		return explain(
+			ret_message, r, "cannot listen on %s: %s", address.sun_path, strerror(-r));
 	return 0;
 }
 

@@ -6,9 +6,8 @@
 
 static bool may_see(const struct listing *listing, const struct service *service)
 {
-	return listing->is_operator ||
-		access_may_read(listing->session->server->config, &listing->session->peer,
-			service->name);
+	return listing->is_operator || access_may_read(listing->session->server->config,
+					       &listing->session->peer, service->name);
 }
 
 static void show(struct listing *listing, const struct service *service)

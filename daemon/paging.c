@@ -35,9 +35,9 @@ static bool is_at_entry(const struct page *page)
 	struct record record;
 
 	return page->cursor <= image->size &&
-		record_decode(image->data, image->size, (size_t)page->cursor, &record) != 0 &&
-		record.key_len >= request->key_len &&
-		memcmp(record.key, request->key, request->key_len) == 0;
+	       record_decode(image->data, image->size, (size_t)page->cursor, &record) != 0 &&
+	       record.key_len >= request->key_len &&
+	       memcmp(record.key, request->key, request->key_len) == 0;
 }
 
 /* The entry behind the cursor; *ret_next is the cursor behind it. False at the end of the list. */
@@ -48,7 +48,7 @@ static bool peek(const struct page *page, size_t *ret_next, struct record *ret_r
 	*ret_next = (size_t)page->cursor;
 	return image_next(&page->snapshot->image, request->key, request->key_len, ret_next,
 		       ret_record) &&
-		ret_record->key_len <= LIMIT_KEY;
+	       ret_record->key_len <= LIMIT_KEY;
 }
 
 /* All of an entry but its value. */
@@ -96,7 +96,8 @@ static void reply_page(const struct reply *reply, struct page *page)
 	size_t next;
 
 	while (peek(page, &next, &record)) {
-		if (record.value_len > LIMIT_INLINE_VALUE && page->len == sizeof(struct wire_list)) {
+		if (record.value_len > LIMIT_INLINE_VALUE &&
+			page->len == sizeof(struct wire_list)) {
 			reply_large(reply, page, &record, next);
 			return;
 		}

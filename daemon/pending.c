@@ -40,7 +40,7 @@ static int set_timer(struct session *session, uint64_t now)
 	int r;
 
 	LIST_FOREACH(node, &session->pendings)
-		at = MIN(at, LIST_ENTRY(node, struct pending, link)->expires_at);
+	at = MIN(at, LIST_ENTRY(node, struct pending, link)->expires_at);
 	if (at == PENDING_FOREVER) {
 		session->pending_timer = loop_timer_free(session->pending_timer);
 		return 0;
@@ -54,8 +54,8 @@ static int set_timer(struct session *session, uint64_t now)
 	return loop_timer_arm(session->pending_timer, at > now ? at - now : 0);
 }
 
-int pending_new(const struct reply *reply, struct opened *opened, uint64_t generation,
-	uint64_t expires_at)
+int pending_new(
+	const struct reply *reply, struct opened *opened, uint64_t generation, uint64_t expires_at)
 {
 	struct session *session = reply->session;
 	struct pending *pending;

@@ -18,8 +18,8 @@ struct pending {
 #define PENDING_FOREVER UINT64_MAX
 
 /* -ENOBUFS: the session has LIMIT_PENDING_REQUESTS; -ENOMEM. */
-int pending_new(const struct reply *reply, struct opened *opened, uint64_t generation,
-	uint64_t expires_at);
+int pending_new(
+	const struct reply *reply, struct opened *opened, uint64_t generation, uint64_t expires_at);
 
 /* Answers of a session what can be answered; when its output is full, the rest another time. */
 void pending_answer(struct session *session);

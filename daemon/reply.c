@@ -6,8 +6,7 @@
 
 #define REPLY_TEXT 512
 
-static void put_header(
-	const struct reply *reply, enum wire_status status, size_t len, uint8_t *at)
+static void put_header(const struct reply *reply, enum wire_status status, size_t len, uint8_t *at)
 {
 	struct wire_header header = wire_header_of(len, reply->op, status, reply->tag);
 
@@ -98,8 +97,7 @@ void reply_value(const struct reply *reply, const void *head, size_t head_len,
 	if (!is_large)
 		return;
 	/* The frame is as long as if the value stood there. */
-	put_header(reply, WIRE_OK, head_len + record->value_len,
-		at - sizeof(struct wire_header));
+	put_header(reply, WIRE_OK, head_len + record->value_len, at - sizeof(struct wire_header));
 	session->large = snapshot_ref(snapshot);
 	session->large_data = (const uint8_t *)record->value;
 	session->large_len = record->value_len;

@@ -24,9 +24,9 @@ static ssize_t send_parts(int fd, struct iovec *parts, size_t n_parts)
 
 	do
 		/* A reply is nearly always one part, and send() is the cheaper call. */
-		n = n_parts == 1 ?
-			send(fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT) :
-			sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = n_parts == 1
+			    ? send(fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+			    : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0)
 		return n;
@@ -119,9 +119,9 @@ static ssize_t receive_bytes(struct session *session, void *data, size_t size)
 
 	do
 		/* What came before the kernel was told to refuse descriptors is looked at. */
-		n = session->is_guarded && session->has_hello ?
-			recv(session->fd, data, size, MSG_DONTWAIT) :
-			guard_receive(session->server->guard, session->fd, data, size);
+		n = session->is_guarded && session->has_hello
+			    ? recv(session->fd, data, size, MSG_DONTWAIT)
+			    : guard_receive(session->server->guard, session->fd, data, size);
 	while (n < 0 && errno == EINTR);
 	return n;
 }
@@ -247,9 +247,9 @@ static void set_clock(struct session *session)
 {
 	struct server *server = session->server;
 	struct deadlines *clock = clock_for(session);
-	bool has_progress = clock == &server->stalls ? session->has_sent :
-		clock == &server->requests	     ? session->has_handled :
-						       false;
+	bool has_progress = clock == &server->stalls	 ? session->has_sent
+			    : clock == &server->requests ? session->has_handled
+							 : false;
 
 	if (clock == session->clock && !has_progress)
 		return;
@@ -447,7 +447,7 @@ void session_wake(struct session *session)
 bool session_is_ready(const struct session *session)
 {
 	return !session->large && !session->listing && !session->is_closing &&
-		session->output.len + session->server->out_len < LIMIT_OUTPUT;
+	       session->output.len + session->server->out_len < LIMIT_OUTPUT;
 }
 
 void session_end(struct session *session)
@@ -476,9 +476,9 @@ void session_on_deadline(struct deadline *deadline)
 	struct server *server = session->server;
 
 	server_complain(server, session->user->uid,
-		session->clock == &server->hellos	? "said no HELLO in time" :
-			session->clock == &server->stalls ? "does not take its replies" :
-							    "sent half a request");
+		session->clock == &server->hellos   ? "said no HELLO in time"
+		: session->clock == &server->stalls ? "does not take its replies"
+						    : "sent half a request");
 	session_free(session);
 }
 

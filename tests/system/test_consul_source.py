@@ -179,8 +179,7 @@ def test_hostile_keys_are_skipped_with_a_warning(running, consul, service_name, 
     assert running.get(service_name, "good") == "1"
     assert running.listing(service_name) == {"good": "1", "new\nline": "2", "\x1b[31mred": "3",
                                              "../../etc/passwd": "4"}
-    running.wait_log("nul\\x00byte", 2)
-    running.wait_log("llll", 2)
+    running.wait_log("2 keys skipped", 2)
     assert "\x1b" not in running.log() and "\nline" not in running.log(), "the log escapes control bytes"
     assert "l" * 4097 not in running.log(), "the log cuts long keys"
     consul.put(prefix + "good", "2")

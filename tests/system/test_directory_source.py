@@ -181,16 +181,6 @@ def test_watch_json_lines(daemon, tree, service_name, prefix):
         json.loads(line)
 
 
-def test_watch_runs_a_command(daemon, tree, service_name, prefix, tmp_path):
-    tree.put(prefix + "a", "1")
-    running = daemon(source=tree.source)
-    assert running.get(service_name, "a") == "1"
-    note = tmp_path / "note"
-    running.watch(service_name, "--", "sh", "-c", 'echo ran >>"$1"', "sh", note)
-    tree.put(prefix + "a", "2")
-    wait_until(lambda: note.exists() and "ran" in note.read_text(), 5, "the command of consulcfg-watch")
-
-
 def test_watch_lives_through_a_restart(daemon, tree, service_name, prefix):
     tree.put(prefix + "a", "1")
     running = daemon(source=tree.source)
@@ -412,45 +402,78 @@ def _forbidden_directory(path):
     path.chmod(0)
 
 
+def _without_override():
+    """Root reads everything: what takes that away from the daemon."""
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+
+
 @pytest.mark.parametrize("when", ["at start", "later"])
-@pytest.mark.parametrize("make", [_loop, _dangling, _directory_loop, _fifo, _socket, _read_error, _bad_name, _forbidden,
-                                  _forbidden_directory], ids=lambda make: make.__name__.strip("_"))
-def test_what_cannot_be_read_loses_nothing_else(daemon, tree, service_name, prefix, make, when):
-    """One bad file: the others are there, and their changes still arrive."""
+@pytest.mark.parametrize("make", [_fifo, _socket, _bad_name], ids=lambda make: make.__name__.strip("_"))
+def test_what_is_no_file_loses_nothing_else(daemon, tree, service_name, prefix, make, when):
+    """One thing that is no value: the others are there, and their changes still arrive."""
     tree.put(prefix + "aaa", "1")
     tree.put(prefix + "zzz/inner", "1")
     bad = tree.path(prefix + "bad")
     if when == "at start":
         make(bad)
-    # Root reads everything: take away what lets it.
-    wrapper = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
-    running = daemon(source=tree.source, wrapper=wrapper)
+    running = daemon(source=tree.source)
+    assert running.get(service_name, "aaa", "zzz/inner") == ["1", "1"]
+    if when == "later":
+        make(bad)
+    for value in "23":
+        tree.put(prefix + "aaa", value)
+        tree.put(prefix + "zzz/inner", value)
+        running.wait_value(service_name, "aaa", value, PROMPT)
+        running.wait_value(service_name, "zzz/inner", value, PROMPT)
+    assert running.cli("get", service_name, "bad").returncode == 1
+    assert running.service(service_name)["state"] == "live"
+
+
+UNREADABLE = [_loop, _dangling, _directory_loop, _read_error, _forbidden, _forbidden_directory]
+
+
+def _mend(bad):
+    if bad.is_dir() and not bad.is_symlink():
+        bad.chmod(0o700)
+        (bad / "inner").unlink()
+        bad.rmdir()
+    else:
+        bad.unlink()
+
+
+@pytest.mark.parametrize("make", UNREADABLE, ids=lambda make: make.__name__.strip("_"))
+def test_what_cannot_be_read_keeps_the_last_good_values(daemon, tree, service_name, prefix, make):
+    """A file that is there and cannot be read: half an answer is no answer, the last good one stays."""
+    tree.put(prefix + "aaa", "1")
+    bad = tree.path(prefix + "bad")
+    running = daemon(source=tree.source, wrapper=_without_override())
+    assert running.get(service_name, "aaa") == "1"
+    make(bad)
     try:
-        assert running.get(service_name, "aaa", "zzz/inner") == ["1", "1"]
-        if when == "later":
-            make(bad)
-        for value in "23":
-            tree.put(prefix + "aaa", value)
-            tree.put(prefix + "zzz/inner", value)
-            running.wait_value(service_name, "aaa", value, PROMPT)
-            running.wait_value(service_name, "zzz/inner", value, PROMPT)
-        if make is not _read_error:  # its size is 0: an empty value is as true as none
-            assert running.cli("get", service_name, "bad").returncode == 1
-        assert running.service(service_name)["state"] == "live"
+        running.wait_state(service_name, "stale", 5)
+        assert "bad" in running.service(service_name)["last_error"]["message"]
+        assert running.get(service_name, "aaa") == "1"
     finally:
-        if bad.is_dir() and not bad.is_symlink():
-            bad.chmod(0o700)
+        _mend(bad)
+    tree.put(prefix + "aaa", "2")
+    running.wait_value(service_name, "aaa", "2", 5)
+    running.wait_state(service_name, "live", 5)
 
 
-def test_unreadable_file_becomes_readable(daemon, tree, service_name, prefix):
-    tree.put(prefix + "a", "1")
-    _forbidden(tree.path(prefix + "b"))
-    wrapper = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
-    running = daemon(source=tree.source, wrapper=wrapper)
-    assert running.listing(service_name) == {"a": "1"}
-    assert str(prefix + "b") in running.log(), "the log says which file it could not read"
-    tree.path(prefix + "b").chmod(0o600)
-    running.wait_value(service_name, "b", "secret", PROMPT)
+@pytest.mark.parametrize("make", UNREADABLE, ids=lambda make: make.__name__.strip("_"))
+def test_what_cannot_be_read_at_the_start_is_said(daemon, tree, service_name, prefix, make):
+    """Without an earlier answer there is nothing to serve; once mended the values come."""
+    tree.put(prefix + "aaa", "1")
+    bad = tree.path(prefix + "bad")
+    make(bad)
+    running = daemon(source=tree.source, wrapper=_without_override())
+    try:
+        done = running.cli("get", "-t", "1", service_name, "aaa")
+        assert done.returncode == 3
+        assert done.stderr.count(b"\n") == 1 and b"bad" in done.stderr
+    finally:
+        _mend(bad)
+    running.wait_value(service_name, "aaa", "1", 5)
 
 
 def test_file_replaced_while_it_is_read(daemon, tree, service_name, prefix):

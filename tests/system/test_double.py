@@ -272,13 +272,6 @@ def test_resync_without_a_difference_changes_nothing(watching, double, service_n
     assert len(double.seen(fault.blocking)) == polls, "a resync that finds nothing leaves the watch alone"
 
 
-def test_resync_by_hand(watching, double, service_name, prefix):
-    running = watching()
-    double.put(prefix + "a", "2", silent=True)
-    running.cli("resync", service_name, check=True)
-    running.wait_value(service_name, "a", "2", 5)
-
-
 @pytest.mark.long
 @pytest.mark.timeout(120)
 def test_hanging_poll_ends_at_its_deadline(watching, double, service_name, prefix):

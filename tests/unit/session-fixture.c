@@ -152,8 +152,7 @@ void client_send(struct client *client, const void *data, size_t len)
 	}
 }
 
-uint32_t client_request(
-	struct client *client, enum wire_op op, const struct wire_request *request)
+uint32_t client_request(struct client *client, enum wire_op op, const struct wire_request *request)
 {
 	static uint8_t buf[sizeof(struct wire_header) + LIMIT_FRAME];
 	ssize_t n = wire_encode(op, ++client->last_tag, request, buf, sizeof(buf));

@@ -61,8 +61,7 @@ struct client *client_new_with_hello(struct fixture *f);
 struct client *client_free(struct client *client);
 
 void client_send(struct client *client, const void *data, size_t len);
-uint32_t client_request(
-	struct client *client, enum wire_op op, const struct wire_request *request);
+uint32_t client_request(struct client *client, enum wire_op op, const struct wire_request *request);
 
 /* The usual ones; they return the tag. */
 uint32_t client_open(struct client *client, const char *service, uint32_t timeout_ms);
@@ -81,8 +80,8 @@ struct frame client_frame(struct client *client);
 
 /* The next frame, which must be this one. */
 struct frame client_expect(struct client *client, uint32_t tag, enum wire_status status);
-void client_expect_text(struct client *client, uint32_t tag, enum wire_status status,
-	const char *part);
+void client_expect_text(
+	struct client *client, uint32_t tag, enum wire_status status, const char *part);
 void client_expect_value(struct client *client, uint32_t tag, const char *value);
 struct wire_info client_expect_info(struct client *client, uint32_t tag);
 void client_expect_end(struct client *client);

@@ -50,21 +50,21 @@ static void run_until(struct fixture *f, bool (*is_reached)(struct fixture *))
 
 static int set_up(void **state)
 {
+	static char glob[] = "layered", common[] = "common/", own[] = "own/{service}/",
+		    host[] = "here";
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_int_equal(loop_new(&f->loop), 0);
 	assert_int_equal(loop_timer_new(f->loop, on_tick, f, &f->tick), 0);
 	fake_source_init(&f->fake);
 	assert_int_equal(trees_new(&f->fake.source, &f->trees), 0);
-	f->rule = (struct config_rule){ .glob = (char[]){ "layered" },
-		.layers = { (char[]){ "common/" }, (char[]){ "own/{service}/" } },
-		.n_layers = 2 };
+	f->rule = (struct config_rule){ .glob = glob, .layers = { common, own }, .n_layers = 2 };
 	f->config.rules = &f->rule;
 	f->config.n_rules = 1;
 	f->config.max_service = 1 << 20;
 	f->config.max_services = 4;
 	f->config.linger_usec = 1000;
-	f->config.host = (char[]){ "here" };
+	f->config.host = host;
 	assert_int_equal(services_new(f->loop, f->trees, &f->config, &f->services), 0);
 	f->waiter.fn = on_told;
 	f->waiter.userdata = f;
