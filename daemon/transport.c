@@ -496,10 +496,15 @@ int transport_get_start(struct transport_get *get)
 void transport_get_resume(struct transport_get *get)
 {
 	struct transport *transport = get->transport;
+	CURLcode code;
 
 	transport->fns->enter(transport->owner);
-	curl_easy_pause(get->easy, CURLPAUSE_CONT);
+	code = curl_easy_pause(get->easy, CURLPAUSE_CONT);
 	transport->fns->leave(transport->owner);
+	/* libcurl 7.88 says here alone that our callback refused the bytes it had kept: a transfer
+	 * whose body has all arrived would never hear of it again before its deadline. */
+	if (code != CURLE_OK)
+		transport->fns->end(explain(get, code), get->words, get->userdata);
 	collect_ended(transport);
 }
 
