@@ -20,11 +20,6 @@ struct request {
 	struct opened *opened; /* when the command needs a service */
 };
 
-static void spend(struct session *session, size_t cost)
-{
-	session->budget -= (unsigned)MIN(cost, (size_t)session->budget);
-}
-
 static void refuse_name(const struct request *request)
 {
 	reply_text(&request->reply, WIRE_BAD_NAME,
@@ -47,7 +42,7 @@ static bool may_read(struct session *session, const char *name, size_t name_len)
 
 	if (opened)
 		return opened_may_read(opened);
-	spend(session, COST_DECISION);
+	session_spend(session, COST_DECISION);
 	memcpy(service, name, name_len);
 	return access_may_read(session->server->config, &session->peer, service);
 }
@@ -94,7 +89,7 @@ static bool take_service(struct request *request)
 		reply_denied(&request->reply, name, len);
 		return false;
 	}
-	spend(session, COST_OPEN);
+	session_spend(session, COST_OPEN);
 	r = opened_new(session, name, len, &request->opened);
 	if (r < 0)
 		refuse_opening(request, r);
@@ -148,7 +143,7 @@ static void wait_for_change(const struct request *request, uint64_t generation, 
 {
 	int r = pending_new(&request->reply, request->opened, generation, expires_at);
 
-	spend(request->reply.session, COST_PENDING);
+	session_spend(request->reply.session, COST_PENDING);
 	if (r == -ENOBUFS)
 		reply_text(&request->reply, WIRE_LIMIT, "%d requests of this connection wait",
 			LIMIT_PENDING_REQUESTS);
@@ -183,7 +178,7 @@ static void handle_close(struct request *request)
 	struct session *session = request->reply.session;
 	struct opened *opened;
 
-	spend(session, COST_PENDING);
+	session_spend(session, COST_PENDING);
 	if (!key_is_service_name(request->wire.service, request->wire.service_len)) {
 		refuse_name(request);
 		return;
@@ -250,7 +245,7 @@ static void handle_mget(struct request *request)
 	if (!snapshot)
 		return;
 	/* A key is at least its two bytes of length: enough for a price. */
-	spend(request->reply.session, request->wire.key_len / (2 * KEYS_PER_COST));
+	session_spend(request->reply.session, request->wire.key_len / (2 * KEYS_PER_COST));
 	start = reply_begin(request->reply.session, sizeof(generation) + LIMIT_MGET_REPLY);
 	generation = le64_of(snapshot->generation);
 	memcpy(start, &generation, sizeof(generation));
@@ -267,7 +262,7 @@ static void handle_list(struct request *request)
 {
 	if (!take_snapshot(request))
 		return;
-	spend(request->reply.session, COST_PAGE);
+	session_spend(request->reply.session, COST_PAGE);
 	paging_reply(&request->reply, request->opened, &request->wire);
 }
 
@@ -341,7 +336,7 @@ static void list_services(const struct request *request)
 		refuse_name(request);
 		return;
 	}
-	spend(request->reply.session, COST_LISTING);
+	session_spend(request->reply.session, COST_LISTING);
 	r = listing_new(&request->reply, after, len);
 	if (r < 0)
 		reply_text(&request->reply, WIRE_INTERNAL, "%s", strerror(-r));
@@ -351,7 +346,7 @@ static void list_services(const struct request *request)
 
 static void handle_status(struct request *request)
 {
-	spend(request->reply.session, COST_DECISION);
+	session_spend(request->reply.session, COST_DECISION);
 	switch ((enum wire_status_what)request->wire.what) {
 	case WIRE_STATUS_DAEMON:
 		reply_status(request, NULL);
@@ -388,7 +383,7 @@ void command_handle(struct session *session, const struct wire_header *header, c
 	};
 	int r;
 
-	spend(session, 1);
+	session_spend(session, 1);
 	if ((op == WIRE_HELLO) == session->has_hello) {
 		refuse_malformed(&request.reply,
 			session->has_hello ? "a second HELLO" : "no HELLO in front");

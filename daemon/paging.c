@@ -77,8 +77,14 @@ static void put_head(const struct page *page)
 	memcpy(page->at, &head, sizeof(head));
 }
 
+static void finish(const struct reply *reply, const struct page *page)
+{
+	put_head(page);
+	reply_end(reply, WIRE_OK, page->len);
+}
+
 /* An entry with a large value is a page of its own, and its value is not copied. */
-static void reply_large(
+static void finish_with_large(
 	const struct reply *reply, struct page *page, const struct record *record, size_t next)
 {
 	uint8_t head[sizeof(struct wire_list) + sizeof(struct wire_entry) + LIMIT_KEY];
@@ -90,30 +96,33 @@ static void reply_large(
 	reply_value(reply, head, page->len, page->snapshot, record);
 }
 
-static void reply_page(const struct reply *reply, struct page *page)
+static bool has_room(const struct page *page, const struct record *record)
+{
+	return record->value_len <= LIMIT_INLINE_VALUE &&
+	       page->len + sizeof(struct wire_entry) + record->key_len + record->value_len <=
+		       LIMIT_LIST_PAGE;
+}
+
+static void fill(const struct reply *reply, struct page *page)
 {
 	struct record record;
 	size_t next;
 
 	while (peek(page, &next, &record)) {
-		if (record.value_len > LIMIT_INLINE_VALUE &&
-			page->len == sizeof(struct wire_list)) {
-			reply_large(reply, page, &record, next);
+		if (!has_room(page, &record)) {
+			if (page->len > sizeof(struct wire_list))
+				finish(reply, page);
+			else
+				finish_with_large(reply, page, &record, next);
 			return;
 		}
-		if (record.value_len > LIMIT_INLINE_VALUE ||
-			page->len + sizeof(struct wire_entry) + record.key_len + record.value_len >
-				LIMIT_LIST_PAGE)
-			goto full;
 		put_entry(page, &record);
 		memcpy(page->at + page->len, record.value, record.value_len);
 		page->len += record.value_len;
 		page->cursor = next;
 	}
 	page->cursor = 0;
-full:
-	put_head(page);
-	reply_end(reply, WIRE_OK, page->len);
+	finish(reply, page);
 }
 
 void paging_reply(
@@ -135,10 +144,9 @@ void paging_reply(
 	page.at = reply_begin(session, LIMIT_LIST_PAGE);
 	if (page.cursor != 0 && !is_at_entry(&page)) {
 		page.cursor = 0;
-		put_head(&page);
-		reply_end(reply, WIRE_OK, page.len);
+		finish(reply, &page);
 	} else {
-		reply_page(reply, &page);
+		fill(reply, &page);
 	}
 	if (page.cursor != 0)
 		session_pin(session, page.snapshot, opened);

@@ -13,9 +13,11 @@
 
 struct session;
 
-#define SERVER_IN (LIMIT_FRAME + sizeof(struct wire_header))
+#define SERVER_IN (LIMIT_READ_BATCH + sizeof(struct wire_header))
 /* A request is handled while less than LIMIT_OUTPUT waits, and no reply is larger than this. */
 #define SERVER_OUT (LIMIT_OUTPUT + LIMIT_MGET_REPLY + 4 * LIMIT_FRAME)
+
+_Static_assert(LIMIT_READ_BATCH >= LIMIT_FRAME, "a whole frame fits");
 
 struct server {
 	struct loop *loop;

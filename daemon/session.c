@@ -1,13 +1,12 @@
 #include "daemon/session.h"
 
-#include <assert.h>
-#include <stdio.h>
 #include <sys/socket.h>
 
 #include "daemon/command.h"
-#include "daemon/guard.h"
 #include "daemon/listing.h"
 #include "daemon/pending.h"
+
+#define BYTES_PER_COST 512 /* sent; next to a lookup, which costs 1 */
 
 /* Bytes that were received and not yet handled: in the server's buffer, or kept in the session. */
 struct span {
@@ -70,6 +69,7 @@ static int settle_sent(struct session *session, size_t n)
 		advance_large(session, rest);
 	session->is_blocked = session->output.len > 0 || session->large;
 	session->has_sent |= n > 0;
+	session_spend(session, n / BYTES_PER_COST);
 	return 0;
 }
 
@@ -448,6 +448,11 @@ bool session_is_ready(const struct session *session)
 {
 	return !session->large && !session->listing && !session->is_closing &&
 	       session->output.len + session->server->out_len < LIMIT_OUTPUT;
+}
+
+void session_spend(struct session *session, size_t cost)
+{
+	session->budget -= (unsigned)MIN(cost, (size_t)session->budget);
 }
 
 void session_end(struct session *session)

@@ -70,6 +70,9 @@ void session_wake(struct session *session);
 /* Whether one more request may be answered now. */
 bool session_is_ready(const struct session *session);
 
+/* Takes from the turn's budget; at 0 other clients have their turn first. */
+void session_spend(struct session *session, size_t cost);
+
 /* Ends after what was replied has been sent. */
 void session_end(struct session *session);
 

@@ -17,6 +17,8 @@ static uint64_t boottime_usec(void)
 	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
 }
 
+/* --- the lock ---------------------------------------------------------------------------- */
+
 static int init_lock(struct ccfg *h)
 {
 	pthread_condattr_t attributes;
@@ -32,16 +34,7 @@ static int init_lock(struct ccfg *h)
 	return -r;
 }
 
-static void forget_requests(struct ccfg *h)
-{
-	h->open_tag = h->list_tag = h->watch_tag = 0;
-	h->is_settled = false;
-}
-
-/*
- * In the child of a fork: a lock that a thread of the parent held is never released, and what that
- * thread was changing may be half changed. Then it is left alone, at the price of its memory.
- */
+/* In the child of a fork: a lock that a thread of the parent held is never released. */
 static void take_afresh(struct ccfg *h, uint64_t epoch)
 {
 	uint64_t old = atomic_load(&h->epoch);
@@ -53,16 +46,9 @@ static void take_afresh(struct ccfg *h, uint64_t epoch)
 		sched_yield();
 		return;
 	}
-	if (pthread_mutex_trylock(&h->lock) == 0 && !h->is_busy) {
-		link_close(&h->link);
-		pages_done(&h->pages);
-	} else {
-		link_abandon(&h->link);
-		h->pages = (struct pages){ 0 };
-	}
-	forget_requests(h);
+	follow_restart(&h->follow, h->view->generation,
+		pthread_mutex_trylock(&h->lock) == 0 && !h->is_busy);
 	h->is_busy = false;
-	backoff_reset(&h->reconnecting);
 	backoff_reset(&h->waiting);
 	init_lock(h);
 	atomic_store(&h->epoch, epoch);
@@ -82,7 +68,9 @@ static void unlock(struct ccfg *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-/* From the lock to the link and back. */
+/* --- work -------------------------------------------------------------------------------- */
+
+/* From the lock to the work and back. */
 static void begin_work(struct ccfg *h)
 {
 	h->is_busy = true;
@@ -96,208 +84,38 @@ static void end_work(struct ccfg *h)
 	pthread_cond_broadcast(&h->changed);
 }
 
-/* --- one step of the link ---------------------------------------------------------------- */
-
-static int ask_open(struct ccfg *h)
-{
-	const struct wire_request request = {
-		.timeout_ms = WIRE_FOREVER,
-		.service = h->service,
-		.service_len = strlen(h->service),
-	};
-
-	return link_send(&h->link, WIRE_OPEN, &request, &h->open_tag);
-}
-
-static int ask_list(struct ccfg *h)
-{
-	return pages_ask(&h->pages, &h->link, h->service, "", &h->list_tag);
-}
-
-static int ask_watch(struct ccfg *h)
-{
-	const struct wire_request request = {
-		.generation = h->view->generation,
-		.service = h->service,
-		.service_len = strlen(h->service),
-	};
-
-	return link_send(&h->link, WIRE_WATCH, &request, &h->watch_tag);
-}
-
-static int connect_link(struct ccfg *h)
-{
-	int r;
-
-	forget_requests(h);
-	pages_done(&h->pages);
-	r = link_connect(&h->link);
-	if (r < 0)
-		return r;
-	r = ask_open(h);
-	/* The first time the data is asked for in the same breath. */
-	if (r == 0 && h->view->generation == 0)
-		r = ask_list(h);
-	return r;
-}
-
+/* With the lock. */
 static void take_info(struct ccfg *h, const struct wire_info *info)
 {
 	uint64_t now = boottime_usec(), age = le64_get(info->age_usec);
 
-	lock(h);
 	h->state = le32_get(info->state);
 	h->confirmed_at = age < now ? now - age : 0;
-	unlock(h);
 }
 
-/* The link works again, and with data. */
-static int settle(struct ccfg *h)
-{
-	h->error = 0;
-	h->is_settled = true;
-	backoff_reset(&h->reconnecting);
-	backoff_reset(&h->waiting);
-	link_trim(&h->link);
-	return ask_watch(h);
-}
-
-static int publish(struct ccfg *h)
-{
-	struct ccfg_view *view, *old;
-	int r;
-
-	r = view_new(&h->pages.records, h->pages.digest, h->pages.generation, &view);
-	pages_done(&h->pages);
-	if (r < 0)
-		return r;
-	lock(h);
-	old = h->view;
-	h->view = view;
-	unlock(h);
-	view_unref(old);
-	return settle(h);
-}
-
-static int on_open(struct ccfg *h, const struct link_reply *reply)
-{
-	struct wire_info info;
-	int r;
-
-	r = link_status_error(reply->status);
-	if (r == 0)
-		r = link_reply_head(reply, &info, sizeof(info));
-	if (r < 0)
-		return r;
-	take_info(h, &info);
-	if (h->list_tag != 0)
-		return 0;
-	return le64_get(info.generation) == h->view->generation ? settle(h) : ask_list(h);
-}
-
-static int on_list(struct ccfg *h, const struct link_reply *reply)
-{
-	int r;
-
-	if (reply->status == WIRE_NO_DATA) {
-		pages_done(&h->pages);
-		return h->open_tag != 0 ? 0 : ask_open(h);
-	}
-	if (reply->status == WIRE_CHANGED) {
-		pages_done(&h->pages);
-		return ask_list(h);
-	}
-	r = link_status_error(reply->status);
-	if (r == 0)
-		r = pages_add(&h->pages, reply);
-	if (r < 0)
-		return r;
-	return r > 0 ? ask_list(h) : publish(h);
-}
-
-static int on_watch(struct ccfg *h, const struct link_reply *reply)
-{
-	struct wire_info info;
-	int r;
-
-	if (reply->status == WIRE_NO_DATA || reply->status == WIRE_CLOSED)
-		return ask_open(h);
-	r = link_status_error(reply->status);
-	if (r == 0)
-		r = link_reply_head(reply, &info, sizeof(info));
-	if (r < 0)
-		return r;
-	take_info(h, &info);
-	return le64_get(info.generation) == h->view->generation ? ask_watch(h) : ask_list(h);
-}
-
-static int take_reply(struct ccfg *h, const struct link_reply *reply)
-{
-	uint32_t *tags[] = { &h->open_tag, &h->list_tag, &h->watch_tag };
-	int (*const handlers[])(
-		struct ccfg * h, const struct link_reply *reply) = { on_open, on_list, on_watch };
-
-	for (size_t i = 0; i < ARRAY_SIZE(tags); i++) {
-		if (*tags[i] == 0 || *tags[i] != reply->tag)
-			continue;
-		*tags[i] = 0;
-		return handlers[i](h, reply);
-	}
-	return 0;
-}
-
-static void fail(struct ccfg *h, int error)
-{
-	bool was_cut = h->is_settled && (error == -ECONNRESET || error == -ENOTCONN);
-
-	link_close(&h->link);
-	forget_requests(h);
-	pages_done(&h->pages);
-	h->error = error;
-	/* A daemon that was restarted, a descriptor that was closed: connect at once. */
-	if (!was_cut)
-		backoff_fail(&h->reconnecting, clock_now_usec());
-}
-
-/*
- * One reply, after connecting where needed: 0, -ETIMEDOUT, -EINTR; any other error: the link is
- * down.
- */
+/* A step of the follower, and what it brought made public. As follow_step(). */
 static int step(struct ccfg *h, uint64_t deadline)
 {
-	struct link_reply reply;
-	int r = 0;
+	struct follow *f = &h->follow;
+	struct ccfg_view *old = NULL;
+	int r = follow_step(f, deadline);
 
-	if (!link_is_up(&h->link))
-		r = connect_link(h);
-	if (r == 0)
-		r = link_receive(&h->link, deadline, &reply);
-	if (r == 0)
-		r = take_reply(h, &reply);
-	if (r == 0)
-		r = link_flush(&h->link);
-	if (r < 0 && r != -ETIMEDOUT && r != -EINTR)
-		fail(h, r);
+	if (!f->news && !f->has_info)
+		return r;
+	lock(h);
+	if (f->news) {
+		old = h->view;
+		h->view = TAKE_PTR(f->news);
+	}
+	if (f->has_info)
+		take_info(h, &f->info);
+	f->has_info = false;
+	unlock(h);
+	view_unref(old);
 	return r;
 }
 
-/* --- reads ------------------------------------------------------------------------------- */
-
-/* Whether a reply is due that a daemon in good health gives at once. */
-static bool is_owed(const struct ccfg *h)
-{
-	return !link_is_greeted(&h->link) || h->list_tag != 0;
-}
-
-static bool is_due(struct ccfg *h)
-{
-	if (!link_is_up(&h->link))
-		return clock_now_usec() >= h->reconnecting.retry_at;
-	if (is_owed(h) && clock_now_usec() >= h->waiting.retry_at)
-		return true;
-	return link_has_input(&h->link);
-}
-
+/* All that can be done in the time of a read. */
 static void refresh(struct ccfg *h)
 {
 	uint64_t now = clock_now_usec(), deadline = now + READ_USEC;
@@ -305,13 +123,23 @@ static void refresh(struct ccfg *h)
 	int r;
 
 	do {
-		if (!link_is_up(&h->link) && now < h->reconnecting.retry_at)
+		if (!link_is_up(&h->follow.link) && now < h->follow.reconnecting.retry_at)
 			return;
-		r = step(h, may_wait && is_owed(h) ? deadline : CLOCK_NO_WAIT);
+		r = step(h, may_wait && follow_is_owed(&h->follow) ? deadline : CLOCK_NO_WAIT);
 		now = clock_now_usec();
 	} while (r != -ETIMEDOUT && now < deadline);
-	if (is_owed(h) && may_wait)
+	if (!follow_is_owed(&h->follow))
+		backoff_reset(&h->waiting);
+	else if (may_wait)
 		backoff_fail(&h->waiting, now);
+}
+
+static bool is_due(struct ccfg *h)
+{
+	if (link_is_up(&h->follow.link) && follow_is_owed(&h->follow) &&
+		clock_now_usec() >= h->waiting.retry_at)
+		return true;
+	return follow_has_work(&h->follow);
 }
 
 /* With the lock. */
@@ -345,13 +173,15 @@ static int sleep_until(uint64_t when)
 /* As step(), but waits for the time to connect again. */
 static int patient_step(struct ccfg *h, uint64_t deadline)
 {
-	if (!link_is_up(&h->link) && clock_now_usec() < h->reconnecting.retry_at)
-		return sleep_until(MIN(h->reconnecting.retry_at, deadline));
+	uint64_t retry_at = h->follow.reconnecting.retry_at;
+
+	if (!link_is_up(&h->follow.link) && clock_now_usec() < retry_at)
+		return sleep_until(MIN(retry_at, deadline));
 	return step(h, deadline);
 }
 
-/* Until the thread that works at the link has something, or stops. */
-static int wait_for_others(struct ccfg *h, uint64_t deadline)
+/* Until the thread that works has something, or stops. */
+static void wait_for_others(struct ccfg *h, uint64_t deadline)
 {
 	const struct timespec end = {
 		.tv_sec = (time_t)(deadline / USEC_PER_SEC),
@@ -359,8 +189,9 @@ static int wait_for_others(struct ccfg *h, uint64_t deadline)
 	};
 
 	if (deadline == CLOCK_FOREVER)
-		return -pthread_cond_wait(&h->changed, &h->lock);
-	return -pthread_cond_timedwait(&h->changed, &h->lock, &end);
+		pthread_cond_wait(&h->changed, &h->lock);
+	else
+		pthread_cond_timedwait(&h->changed, &h->lock, &end);
 }
 
 int handle_wait(struct ccfg *h, uint64_t after_generation, uint64_t deadline)
@@ -369,9 +200,8 @@ int handle_wait(struct ccfg *h, uint64_t after_generation, uint64_t deadline)
 
 	lock(h);
 	catch_up(h);
-	while (h->view->generation == after_generation) {
-		if (r == -EINTR || clock_now_usec() >= deadline)
-			break;
+	while (h->view->generation == after_generation && r != -EINTR &&
+		clock_now_usec() < deadline) {
 		if (h->is_busy) {
 			wait_for_others(h, deadline);
 			continue;
@@ -414,7 +244,7 @@ int handle_open(struct ccfg *h, uint64_t deadline)
 		if (is_refusal(r))
 			return r;
 		if (h->view->generation == 0 && clock_now_usec() >= deadline)
-			return link_is_up(&h->link) ? -ETIMEDOUT : h->error;
+			return link_is_up(&h->follow.link) ? -ETIMEDOUT : h->follow.error;
 	}
 	return 0;
 }
@@ -422,12 +252,11 @@ int handle_open(struct ccfg *h, uint64_t deadline)
 int handle_open_now(struct ccfg *h)
 {
 	refresh(h);
-	return is_refusal(h->error) ? h->error : 0;
+	return is_refusal(h->follow.error) ? h->follow.error : 0;
 }
 
-/* --- life, and how good it is ------------------------------------------------------------ */
+/* --- how good it is ---------------------------------------------------------------------- */
 
-/* An OPEN on a connection of its own: the handle's may be waited on by another thread for hours. */
 static int ask_on(
 	struct link *link, const char *service, uint64_t deadline, struct wire_info *ret_info)
 {
@@ -439,13 +268,11 @@ static int ask_on(
 	r = link_connect(link);
 	if (r == 0)
 		r = link_send(link, WIRE_OPEN, &request, &tag);
-	while (r == 0) {
+	if (r < 0)
+		return r;
+	do
 		r = link_receive(link, deadline, &reply);
-		if (r == -EINTR)
-			r = 0;
-		else if (r == 0 && reply.tag == tag)
-			break;
-	}
+	while (r == -EINTR || (r == 0 && reply.tag != tag));
 	if (r == 0)
 		r = link_status_error(reply.status);
 	if (r == 0)
@@ -453,26 +280,31 @@ static int ask_on(
 	return r;
 }
 
-static int ask(struct ccfg *h, uint64_t deadline)
+/* On a connection of its own: another thread may wait on the handle's for hours. */
+static int ask(struct ccfg *h, uint64_t deadline, struct wire_info *ret_info)
 {
 	struct link link;
-	struct wire_info info;
 	int r;
 
-	r = link_init(&link, link_path(&h->link));
-	if (r < 0)
-		return r;
-	r = ask_on(&link, h->service, deadline, &info);
+	r = link_init(&link, link_path(&h->follow.link));
+	if (r == 0)
+		r = ask_on(&link, h->service, deadline, ret_info);
 	link_done(&link);
-	if (r == 0) {
-		take_info(h, &info);
-	} else if (r == -ENODATA) {
-		lock(h);
-		h->state = WIRE_LOADING;
-		unlock(h);
-		r = 0;
-	}
 	return r;
+}
+
+/* With the lock; r is what ask() gave. */
+static void take_answer(struct ccfg *h, int r, const struct wire_info *info)
+{
+	if (r == 0)
+		take_info(h, info);
+	else if (r == -ENODATA)
+		h->state = WIRE_LOADING;
+	h->asking_error = r == -ENODATA ? 0 : r;
+	if (h->asking_error < 0)
+		backoff_fail(&h->asking, clock_now_usec());
+	else
+		backoff_reset(&h->asking);
 }
 
 /* With the lock. */
@@ -481,39 +313,33 @@ static enum ccfg_state judge(const struct ccfg *h)
 	if (h->view->generation == 0)
 		return CCFG_LOADING;
 	/* A new daemon that has nothing yet: what is held is a copy in memory. */
-	if (h->info_error < 0 || h->state == WIRE_LOADING || h->state > WIRE_FROZEN)
+	if (h->asking_error < 0 || h->state == WIRE_LOADING || h->state > WIRE_FROZEN)
 		return CCFG_STALE;
 	return (enum ccfg_state)h->state;
 }
 
 void handle_ask(struct ccfg *h, struct handle_info *ret_info)
 {
-	uint64_t deadline = clock_after_usec(READ_USEC), now;
-	bool is_time;
+	uint64_t deadline = clock_after_usec(READ_USEC);
+	struct wire_info info;
 	int r;
 
 	lock(h);
 	catch_up(h);
-	is_time = clock_now_usec() >= h->asking.retry_at;
-	unlock(h);
-	if (is_time) {
-		r = ask(h, deadline);
-		lock(h);
-		h->info_error = r;
-		if (r < 0)
-			backoff_fail(&h->asking, clock_now_usec());
-		else
-			backoff_reset(&h->asking);
+	if (clock_now_usec() >= h->asking.retry_at) {
 		unlock(h);
+		r = ask(h, deadline, &info);
+		lock(h);
+		take_answer(h, r, &info);
 	}
-	lock(h);
-	now = boottime_usec();
 	ret_info->view = view_ref(h->view);
 	ret_info->state = judge(h);
-	ret_info->error = h->info_error;
-	ret_info->age_usec = h->confirmed_at != 0 ? now - h->confirmed_at : UINT64_MAX;
+	ret_info->error = h->asking_error;
+	ret_info->age_usec = h->confirmed_at != 0 ? boottime_usec() - h->confirmed_at : UINT64_MAX;
 	unlock(h);
 }
+
+/* --- life -------------------------------------------------------------------------------- */
 
 int handle_new(const char *service, const char *socket_path, struct ccfg **ret_handle)
 {
@@ -529,7 +355,7 @@ int handle_new(const char *service, const char *socket_path, struct ccfg **ret_h
 		return -ENOMEM;
 	memcpy(h->service, service, len);
 	atomic_init(&h->epoch, fork_epoch());
-	r = link_init(&h->link, socket_path);
+	r = follow_init(&h->follow, h->service, socket_path);
 	if (r == 0)
 		r = view_new(&none, 0, 0, &h->view);
 	if (r == 0)
@@ -547,10 +373,10 @@ struct ccfg *handle_free(struct ccfg *h)
 {
 	if (!h)
 		return NULL;
+	/* In a child that never read, what is freed belongs to the parent's threads. */
 	lock(h);
 	unlock(h);
-	link_done(&h->link);
-	pages_done(&h->pages);
+	follow_done(&h->follow);
 	view_unref(h->view);
 	pthread_cond_destroy(&h->changed);
 	pthread_mutex_destroy(&h->lock);

@@ -1,44 +1,33 @@
 /*
- * A handle, what ccfg_open() gives: the newest view of one service, and how to learn of newer ones.
- * Over the socket: a link on which a WATCH request is pending; when it is answered the pages of the
- * whole service are fetched, from which the next view is built.
+ * A handle, what ccfg_open() gives: the newest view of one service, shared by threads, inherited by
+ * children.
  *
- *   down --connect--> opening (OPEN pending) --> fetching --complete--> watching --answer-->
- * fetching any failure --> down, connected again when the back-off has passed
- *
- * One thread at a time works at the link, without holding the lock; the others read on.
+ * One thread at a time works at following the service, without holding the lock; the others read
+ * on.
  */
 #pragma once
 
 #include <pthread.h>
 
-#include "client/lib/backoff.h"
-#include "client/lib/link.h"
-#include "client/lib/pages.h"
-#include "client/lib/view.h"
+#include "client/lib/follow.h"
 
 struct ccfg {
 	char service[LIMIT_SERVICE_NAME + 1];
-	_Atomic uint64_t epoch; /* fork_epoch() for which lock and link are good */
+	_Atomic uint64_t epoch; /* fork_epoch() for which the rest is good */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* the view, or is_busy fell */
-	bool is_busy; /* a thread works at the link */
+	bool is_busy; /* a thread works */
 
 	/* Under the lock. */
 	struct ccfg_view *view; /* never NULL */
 	uint32_t state; /* enum wire_state as the daemon last said */
 	uint64_t confirmed_at; /* by the source, usec of CLOCK_BOOTTIME; 0: not known */
-	struct backoff asking; /* for info */
-	int info_error;
+	struct backoff asking; /* the daemon about the service */
+	int asking_error;
 
 	/* Of the thread that is busy, else under the lock. */
-	struct link link;
-	struct pages pages;
-	uint32_t open_tag, list_tag, watch_tag; /* of requests under way, or 0 */
-	bool is_settled; /* this connection has brought data */
-	struct backoff reconnecting;
+	struct follow follow;
 	struct backoff waiting; /* for a daemon that does not answer */
-	int error; /* why the link is down, or 0 */
 };
 
 struct handle_info {

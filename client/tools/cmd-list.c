@@ -214,8 +214,8 @@ static void complain_about_values(const struct list *list)
 	char key[128];
 
 	message_fail(list->query.context->name, EXIT_DONE,
-		"left out %zu values that no variable can hold, the first of key %s: read them with: "
-		"consulcfg-get %s KEY",
+		"left out %zu values that no variable can hold, the first of key %s: "
+		"read them with: consulcfg-get %s KEY",
 		list->n_left_out,
 		key_escape(list->left_out, strlen(list->left_out), key, sizeof(key)),
 		list->query.service);

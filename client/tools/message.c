@@ -49,8 +49,8 @@ static int say_denied(const char *name, const struct trouble *t)
 {
 	if (!t->words)
 		return message_fail(name, EXIT_DENIED,
-			"not allowed to connect to %s: see mode= and group= in the section [socket] of "
-			"consulcfgd.conf",
+			"not allowed to connect to %s: see mode= and group= in the section "
+			"[socket] of consulcfgd.conf",
 			t->socket_path);
 	if (t->words[0] != '\0')
 		return message_fail(name, EXIT_DENIED, "access denied: %s", t->words);
@@ -64,7 +64,8 @@ static int say_limit(const char *name, const struct trouble *t)
 	if (t->words && t->words[0] != '\0')
 		return message_fail(name, EXIT_OTHER, "the daemon is at a limit: %s", t->words);
 	return message_fail(name, EXIT_OTHER,
-		"the daemon is at a limit of services or connections: see journalctl -u consulcfgd");
+		"the daemon is at a limit of services or connections: "
+		"see journalctl -u consulcfgd");
 }
 
 int message_trouble(const char *name, const struct trouble *t)
@@ -101,8 +102,8 @@ int message_trouble(const char *name, const struct trouble *t)
 			"service %s changes faster than it can be read: try again", t->service);
 	case -EPROTONOSUPPORT:
 		return message_fail(name, EXIT_OTHER,
-			"the daemon at %s speaks another version of the protocol: upgrade the older "
-			"of the two",
+			"the daemon at %s speaks another version of the protocol: "
+			"upgrade the older of the two",
 			t->socket_path);
 	case -EBADMSG:
 	case -EPROTOTYPE:

@@ -51,7 +51,7 @@ static void walk_entries(const uint8_t *payload, size_t len)
 
 	while (len >= cursor && wire_next_entry(payload, len, &cursor, &record) > 0)
 		sum += (unsigned char)record.key[record.key_len - 1] +
-			(record.value_len > 0 ? (unsigned char)record.value[0] : 0);
+		       (record.value_len > 0 ? (unsigned char)record.value[0] : 0);
 	assert(cursor <= len || cursor == sizeof(struct wire_list));
 	assert(sum < UINT32_MAX);
 }

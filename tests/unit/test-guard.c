@@ -119,7 +119,8 @@ static void descriptors_that_linger_stall_nobody(void **state)
 	guard_close(guard, ends[0]);
 	guard_free(guard);
 	assert_true(loop_now() - begin < USEC_PER_SEC);
-	/* The thread has closed everything when the other end sees it, and was not held up either. */
+	/* The thread has closed everything when the other end sees it, and was not held up either.
+	 */
 	assert_int_equal(recv(ends[1], data, sizeof(data), 0), 0);
 	assert_true(loop_now() - begin < 5 * USEC_PER_SEC);
 	close(ends[1]);

@@ -80,8 +80,7 @@ static int occupy(struct place *place, bool listens)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
-	assert_int_equal(
-		bind(fd, (struct sockaddr *)&place->address, sizeof(place->address)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&place->address, sizeof(place->address)), 0);
 	if (listens)
 		assert_int_equal(listen(fd, 5), 0);
 	return fd;
@@ -95,9 +94,8 @@ static struct client *connect_client(struct place *place)
 	client->f = place->f;
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	assert_true(client->fd >= 0);
-	assert_int_equal(connect(client->fd, (struct sockaddr *)&place->address,
-				 sizeof(place->address)),
-		0);
+	assert_int_equal(
+		connect(client->fd, (struct sockaddr *)&place->address, sizeof(place->address)), 0);
 	return client;
 }
 

@@ -208,12 +208,12 @@ static void trouble_is_one_line_that_says_what_to_do(void **state)
 
 	(void)state;
 	said(&t, EXIT_AWAY,
-		"consulcfg-get: no daemon at /run/consulcfgd/socket: start it with: systemctl start "
-		"consulcfgd\n");
+		"consulcfg-get: no daemon at /run/consulcfgd/socket: "
+		"start it with: systemctl start consulcfgd\n");
 	t.error = -EACCES;
 	said(&t, EXIT_DENIED,
-		"consulcfg-get: not allowed to connect to /run/consulcfgd/socket: see mode= and group= "
-		"in the section [socket] of consulcfgd.conf\n");
+		"consulcfg-get: not allowed to connect to /run/consulcfgd/socket: "
+		"see mode= and group= in the section [socket] of consulcfgd.conf\n");
 	t.words = "";
 	t.error = -ETIMEDOUT;
 	said(&t, EXIT_AWAY,
@@ -225,7 +225,8 @@ static void trouble_is_one_line_that_says_what_to_do(void **state)
 		"consulcfgd.conf\n");
 	t.error = -ENAMETOOLONG;
 	said(&t, EXIT_USAGE,
-		"consulcfg-get: the path of the socket is too long: give one of at most 107 bytes\n");
+		"consulcfg-get: the path of the socket is too long: "
+		"give one of at most 107 bytes\n");
 }
 
 int main(void)

@@ -42,8 +42,7 @@ static struct list_result list_all(struct client *client, char fill)
 	uint64_t cursor = 0;
 
 	do {
-		uint32_t tag =
-			client_list(client, "billing", "key-", result.generation, cursor);
+		uint32_t tag = client_list(client, "billing", "key-", result.generation, cursor);
 		struct frame frame = client_expect(client, tag, WIRE_OK);
 
 		cursor = take_page(&frame, &result);
@@ -188,8 +187,8 @@ static void a_prefix_selects(void **state)
 	struct frame frame;
 
 	fixture_turn(f, 2);
-	fake_source_apply(&f->fake, "config/billing/", "a=1", "db/url=x", "db/user=y", "dbx=2",
-		NULL);
+	fake_source_apply(
+		&f->fake, "config/billing/", "a=1", "db/url=x", "db/user=y", "dbx=2", NULL);
 	client_expect_info(client, tag);
 	frame = client_expect(client, client_list(client, "billing", "db/", 0, 0), WIRE_OK);
 	assert_int_equal(wire_next_entry(frame.payload, frame.len, &cursor, &record), 1);
@@ -216,11 +215,11 @@ static void invented_cursors_do_no_harm(void **state)
 	generation = generation_of(client);
 	size = services_find(client->f->services, "billing", 7)->snapshot->image.size;
 	for (uint64_t cursor = 1; cursor < size + 64; cursor++)
-		client_expect(client, client_list(client, "billing", "", generation, cursor),
-			WIRE_OK);
+		client_expect(
+			client, client_list(client, "billing", "", generation, cursor), WIRE_OK);
 	for (size_t i = 0; i < ARRAY_SIZE(far); i++) {
-		struct frame frame = client_expect(client,
-			client_list(client, "billing", "", generation, far[i]), WIRE_OK);
+		struct frame frame = client_expect(
+			client, client_list(client, "billing", "", generation, far[i]), WIRE_OK);
 
 		assert_int_equal(frame.len, sizeof(struct wire_list));
 	}

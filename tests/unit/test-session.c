@@ -7,8 +7,8 @@ static void open_billing(struct client *client)
 	uint32_t tag = client_open(client, "billing", 5000);
 
 	fixture_turn(client->f, 2);
-	fake_source_apply(&client->f->fake, "config/billing/", "db/url=x", "db/user=y", "ttl=300",
-		NULL);
+	fake_source_apply(
+		&client->f->fake, "config/billing/", "db/url=x", "db/user=y", "ttl=300", NULL);
 	client_expect_info(client, tag);
 }
 
@@ -37,8 +37,8 @@ static void without_a_common_version_the_connection_ends(void **state)
 	struct client *client = client_new(*state);
 	struct wire_request hello = { .min_major = 2, .max_major = 3 };
 
-	client_expect_text(client, client_request(client, WIRE_HELLO, &hello), WIRE_UNSUPPORTED,
-		"version 1");
+	client_expect_text(
+		client, client_request(client, WIRE_HELLO, &hello), WIRE_UNSUPPORTED, "version 1");
 	client_expect_end(client);
 	client_free(client);
 }
@@ -86,6 +86,7 @@ static void a_get_opens_its_service_without_waiting(void **state)
 	client_expect_text(
 		client, client_get(client, "billing", "k"), WIRE_NO_DATA, "no data for billing");
 	fake_source_apply(&f->fake, "config/billing/", "k=v", NULL);
+	client_expect_info(client, client_watch(client, "billing", 0));
 	client_expect_value(client, client_get(client, "billing", "k"), "v");
 	client_free(client);
 }
@@ -209,7 +210,8 @@ static void an_open_that_expires_says_why(void **state)
 static void opens_expire_in_the_order_of_their_deadlines(void **state)
 {
 	struct client *client = client_new_with_hello(*state);
-	uint32_t late = client_open(client, "billing", 60), early = client_open(client, "billing", 10),
+	uint32_t late = client_open(client, "billing", 60),
+		 early = client_open(client, "billing", 10),
 		 never = client_open(client, "billing", WIRE_FOREVER);
 
 	client_expect(client, early, WIRE_NO_DATA);
@@ -228,8 +230,8 @@ static void a_watch_wakes_at_the_next_generation(void **state)
 
 	open_billing(client);
 	/* The client holds another one: at once. */
-	generation = le64_get(
-		client_expect_info(client, client_watch(client, "billing", 0)).generation);
+	generation =
+		le64_get(client_expect_info(client, client_watch(client, "billing", 0)).generation);
 	tag = client_watch(client, "billing", generation);
 	fixture_turn(f, 3);
 	assert_false(client_has_frame(client));

@@ -18,8 +18,7 @@ static struct page take(const struct frame *frame)
 	assert_true(name_len <= LIMIT_SERVICE_NAME && frame->len >= 2 + name_len);
 	page.has_more = frame->payload[0];
 	memcpy(page.last, frame->payload + 2, name_len);
-	page.json = strndup(
-		(const char *)frame->payload + 2 + name_len, frame->len - 2 - name_len);
+	page.json = strndup((const char *)frame->payload + 2 + name_len, frame->len - 2 - name_len);
 	assert_non_null(page.json);
 	return page;
 }
@@ -60,8 +59,9 @@ static void the_daemon_tells_about_itself(void **state)
 	char expected[64];
 
 	assert_false(page.has_more);
-	snprintf(expected, sizeof(expected), "{\"version\":\"%s\",\"pid\":%d,\"uptime_seconds\":",
-		CONSULCFGD_VERSION, (int)getpid());
+	snprintf(expected, sizeof(expected),
+		"{\"version\":\"%s\",\"pid\":%d,\"uptime_seconds\":", CONSULCFGD_VERSION,
+		(int)getpid());
 	assert_int_equal(strncmp(page.json, expected, strlen(expected)), 0);
 	assert_has(&page, ",\"source\":\"fake\",\"source_connections\":0,\"clients\":2}");
 	done(&page);
@@ -183,7 +183,8 @@ static void others_services_are_not_listed(void **state)
 	unsigned n_pages;
 	char name[32];
 
-	f->config.operator_subjects = &(struct access_subject){ .kind = ACCESS_USER, .id = geteuid() };
+	f->config.operator_subjects =
+		&(struct access_subject){ .kind = ACCESS_USER, .id = geteuid() };
 	f->config.n_operators = 1;
 	f->rules[1].access_subjects = &anyone;
 	for (unsigned i = 0; i < 400; i++) {
@@ -201,8 +202,8 @@ static void others_services_are_not_listed(void **state)
 	assert_null(strstr(page.json, "secret"));
 	assert_has(&page, "\"name\":\"zoo\"");
 	done(&page);
-	client_expect(client, client_status(client, WIRE_STATUS_SERVICES, "no/name"),
-		WIRE_BAD_NAME);
+	client_expect(
+		client, client_status(client, WIRE_STATUS_SERVICES, "no/name"), WIRE_BAD_NAME);
 	/* Operators see all, whatever they may read. */
 	assert_int_equal(list_services(root, &n_pages), 401);
 	page = ask(root, WIRE_STATUS_SERVICE, "secret-000");

@@ -76,14 +76,16 @@ static char *table_of(const char *services)
 static void what_needs_somebody_comes_first(void **state)
 {
 	AUTO_FREE char *table = table_of(
-		"{\"name\":\"well\",\"state\":\"live\",\"keys\":12,\"age_seconds\":3.2,\"clients\":2,"
-		"\"layers\":[{\"prefix\":\"config/well/\",\"state\":\"stale\",\"keys\":99}],\"held\":null,"
-		"\"frozen\":null,\"last_error\":null,\"backup\":{\"age_seconds\":1,\"error\":null}},"
-		"{\"name\":\"away\",\"state\":\"stale\",\"keys\":1,\"age_seconds\":400,\"clients\":0,"
-		"\"last_error\":{\"kind\":\"unreachable\",\"message\":\"refused\\u001b[2J\","
+		"{\"name\":\"well\",\"state\":\"live\",\"keys\":12,\"age_seconds\":3.2,"
+		"\"clients\":2,\"layers\":[{\"prefix\":\"config/well/\",\"state\":\"stale\","
+		"\"keys\":99}],\"held\":null,\"frozen\":null,\"last_error\":null,"
+		"\"backup\":{\"age_seconds\":1,\"error\":null}},"
+		"{\"name\":\"away\",\"state\":\"stale\",\"keys\":1,\"age_seconds\":400,"
+		"\"clients\":0,\"last_error\":{\"kind\":\"unreachable\","
+		"\"message\":\"refused\\u001b[2J\","
 		"\"retry_in_seconds\":2.5}},"
-		"{\"name\":\"strange\",\"state\":\"held\",\"keys\":40,\"age_seconds\":1,\"clients\":1,"
-		"\"held\":{\"reason\":\"30 of 40 keys are gone\"}}");
+		"{\"name\":\"strange\",\"state\":\"held\",\"keys\":40,\"age_seconds\":1,"
+		"\"clients\":1,\"held\":{\"reason\":\"30 of 40 keys are gone\"}}");
 
 	(void)state;
 	assert_string_equal(table,
@@ -92,11 +94,12 @@ static void what_needs_somebody_comes_first(void **state)
 		"\n"
 		"SERVICE  STATE        KEYS      AGE  CLIENTS\n"
 		"strange  held           40      1 s        1\n"
-		"    a suspicious answer is withheld: 30 of 40 keys are gone; check the keys and the "
-		"token's policy in Consul\n"
+		"    a suspicious answer is withheld: 30 of 40 keys are gone; "
+		"check the keys and the token's policy in Consul\n"
 		"away     stale           1    6 min        0\n"
 		"    unreachable: refused\\x1b[2J; asked again in 2 s\n"
-		"    the source is away, clients read the copy in memory: check the source; nothing is "
+		"    the source is away, clients read the copy in memory: check the source; "
+		"nothing is "
 		"lost meanwhile\n"
 		"well     live           12      3 s        2\n");
 }

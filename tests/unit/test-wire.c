@@ -20,8 +20,7 @@ static struct wire_request round_trip(unsigned op, const struct wire_request *re
 	assert_int_equal(le16_get(header.op), op);
 	assert_int_equal(le16_get(header.status), 0);
 	assert_int_equal(le32_get(header.tag), TAG);
-	assert_int_equal(
-		wire_parse(op, buf + sizeof(header), le32_get(header.length), &parsed), 0);
+	assert_int_equal(wire_parse(op, buf + sizeof(header), le32_get(header.length), &parsed), 0);
 	return parsed;
 }
 
