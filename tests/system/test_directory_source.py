@@ -533,7 +533,11 @@ def test_missing_root_at_start(daemon, tree, service_name, prefix):
     assert (done.returncode, done.stdout) == (3, b"")
     one_line(done.stderr)
     waiting = running.popen_cli("get", "-t", "20", service_name, "a", expect_status=0)
-    tree.put(prefix + "a", "1")
+    # In one step: a root without the prefix would be an answer, that of no keys.
+    aside = tree.root.with_name("aside")
+    (aside / prefix).mkdir(parents=True)
+    (aside / prefix / "a").write_text("1")
+    aside.rename(tree.root)
     assert waiting.wait() == 0 and waiting.stdout == b"1\n"
 
 
