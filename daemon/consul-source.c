@@ -112,8 +112,7 @@ int consul_source_reconfigure(struct source *source, const struct config *config
 	bool is_rescheduled = agent->config->resync_usec != config->resync_usec;
 	int r;
 
-	LIST_FOREACH(node, &consul->feeds)
-	{
+	LIST_FOREACH (node, &consul->feeds) {
 		struct feed *feed = LIST_ENTRY(node, struct feed, link);
 
 		if (is_elsewhere) {
@@ -122,8 +121,7 @@ int consul_source_reconfigure(struct source *source, const struct config *config
 		}
 	}
 	r = agent_configure(agent, config);
-	LIST_FOREACH(node, &consul->feeds)
-	{
+	LIST_FOREACH (node, &consul->feeds) {
 		struct feed *feed = LIST_ENTRY(node, struct feed, link);
 
 		if (is_elsewhere)
@@ -139,8 +137,7 @@ bool consul_source_is_on_time(const struct source *source)
 	const struct consul_source *consul = consul_source_of(source);
 	uint64_t now = loop_now();
 
-	LIST_FOREACH(node, &consul->feeds)
-	{
+	LIST_FOREACH (node, &consul->feeds) {
 		const struct feed *feed = LIST_ENTRY(node, struct feed, link);
 
 		if (!watch_is_on_time(feed->watch, now) || !resync_is_on_time(feed->resync, now))

@@ -172,8 +172,7 @@ static void add_name(struct interest *interest, const char *name)
 
 static struct writer *find_writer(const struct directory_notify *notify, int wd, const char *name)
 {
-	LIST_FOREACH(node, &notify->writers)
-	{
+	LIST_FOREACH (node, &notify->writers) {
 		struct writer *writer = LIST_ENTRY(node, struct writer, link);
 
 		if (writer->wd == wd && std_streq(writer->name, name))
@@ -242,10 +241,10 @@ static void handle_overflow(struct directory_notify *notify)
 	struct interest *interest;
 
 	drop_writers(notify, 0, UINT64_MAX);
-	RB_FOREACH(interest, interest_table, &notify->interests)
-	interest->since_nsec = file_clock();
-	LIST_FOREACH(node, &notify->followers)
-	notify->fn(LIST_ENTRY(node, struct directory_follower, link), 0);
+	RB_FOREACH (interest, interest_table, &notify->interests)
+		interest->since_nsec = file_clock();
+	LIST_FOREACH (node, &notify->followers)
+		notify->fn(LIST_ENTRY(node, struct directory_follower, link), 0);
 }
 
 static void handle_event(struct directory_notify *notify, const struct inotify_event *event)

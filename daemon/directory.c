@@ -551,8 +551,7 @@ int directory_source_reconfigure(struct source *source, const struct config *con
 	directory->resync_usec = config->resync_usec;
 	directory->confirm_usec = config->wait_usec;
 	loop_timer_arm(directory->confirm, directory->confirm_usec);
-	LIST_FOREACH(node, &directory->feeds)
-	{
+	LIST_FOREACH (node, &directory->feeds) {
 		struct feed *feed = LIST_ENTRY(node, struct feed, link);
 
 		if (is_new_resync)

@@ -64,7 +64,7 @@ static void stop_source(struct daemon *daemon)
 static bool is_on_time(const struct daemon *daemon)
 {
 	return daemon->config->source == CONFIG_SOURCE_DIR ||
-		consul_source_is_on_time(daemon->source);
+	       consul_source_is_on_time(daemon->source);
 }
 
 static int reconfigure_source(struct daemon *daemon, const struct config *config)
@@ -196,8 +196,7 @@ static int start(struct daemon *daemon)
 	if (r == 0)
 		r = trees_new(daemon->source, &daemon->trees);
 	if (r == 0)
-		r = services_new(
-			daemon->loop, daemon->trees, daemon->config, &daemon->services);
+		r = services_new(daemon->loop, daemon->trees, daemon->config, &daemon->services);
 	if (r == 0)
 		r = server_new(daemon->loop, daemon->services, daemon->source, daemon->config,
 			&daemon->server);

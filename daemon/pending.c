@@ -39,8 +39,8 @@ static int set_timer(struct session *session, uint64_t now)
 	uint64_t at = PENDING_FOREVER;
 	int r;
 
-	LIST_FOREACH(node, &session->pendings)
-	at = MIN(at, LIST_ENTRY(node, struct pending, link)->expires_at);
+	LIST_FOREACH (node, &session->pendings)
+		at = MIN(at, LIST_ENTRY(node, struct pending, link)->expires_at);
 	if (at == PENDING_FOREVER) {
 		session->pending_timer = loop_timer_free(session->pending_timer);
 		return 0;

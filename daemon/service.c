@@ -347,8 +347,7 @@ int services_configure(struct services *services, const struct config *config)
 	int r;
 
 	services->config = config;
-	RB_FOREACH(service, service_table, &services->table)
-	{
+	RB_FOREACH (service, service_table, &services->table) {
 		r = apply_layers(service);
 		if (r < 0)
 			return r;
@@ -487,8 +486,8 @@ void services_resync(struct services *services, struct service *service_or_null)
 {
 	struct service *service;
 
-	RB_FOREACH(service, service_table, &services->table)
-	if (!service_or_null || service == service_or_null)
-		for (unsigned i = 0; i < service->n_layers; i++)
-			tree_resync(service->layers[i].tree);
+	RB_FOREACH (service, service_table, &services->table)
+		if (!service_or_null || service == service_or_null)
+			for (unsigned i = 0; i < service->n_layers; i++)
+				tree_resync(service->layers[i].tree);
 }

@@ -2,8 +2,7 @@
 
 static struct absent *find_absent(const struct user *user, const struct service *service)
 {
-	LIST_FOREACH(node, &user->absent)
-	{
+	LIST_FOREACH (node, &user->absent) {
 		struct absent *absent = LIST_ENTRY(node, struct absent, link);
 
 		if (absent->service == service)
@@ -45,8 +44,7 @@ int users_add_client(struct users *users, uid_t uid, struct user **ret_user)
 	struct list *bucket = &users->buckets[uid % USERS_BUCKETS];
 	struct user *user;
 
-	LIST_FOREACH(node, bucket)
-	{
+	LIST_FOREACH (node, bucket) {
 		user = LIST_ENTRY(node, struct user, link);
 		if (user->uid != uid)
 			continue;

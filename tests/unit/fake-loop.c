@@ -84,8 +84,7 @@ static struct loop_timer *first_due(uint64_t until)
 {
 	struct loop_timer *first = NULL;
 
-	LIST_FOREACH(node, &the_loop->timers)
-	{
+	LIST_FOREACH (node, &the_loop->timers) {
 		struct loop_timer *timer = LIST_ENTRY(node, struct loop_timer, link);
 
 		if (timer->at <= until && (!first || timer->at < first->at))

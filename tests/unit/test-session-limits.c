@@ -30,7 +30,8 @@ static bool is_gone(void *userdata)
 	return client->f->server->n_sessions == 0;
 }
 
-/* Sends a file of the corpus behind a HELLO, then the end: an answer or none, and always the end. */
+/* Sends a file of the corpus behind a HELLO, then the end: an answer or none, and always the end.
+ */
 static void send_file(struct fixture *f, const char *path)
 {
 	static uint8_t data[sizeof(struct wire_header) + LIMIT_FRAME];
@@ -112,8 +113,8 @@ static void random_requests_are_survived(void **state)
 			struct wire_header header = wire_header_of(len, op, 0, i);
 
 			for (size_t j = 0; j < len; j++)
-				payload[j] = rand_r(&seed) % 4 ? (uint8_t)('a' + j % 3) :
-							 (uint8_t)rand_r(&seed);
+				payload[j] = rand_r(&seed) % 4 ? (uint8_t)('a' + j % 3)
+							       : (uint8_t)rand_r(&seed);
 			if (send(client->fd, &header, sizeof(header), MSG_NOSIGNAL) < 0 ||
 				send(client->fd, payload, len, MSG_NOSIGNAL) < 0)
 				break;
@@ -224,8 +225,7 @@ static void who_may_not_read_is_told_whom_to_ask(void **state)
 	client_expect(client, client_get(client, "secret-a", "k"), WIRE_DENIED);
 	client_expect(client, client_list(client, "secret-a", "", 0, 0), WIRE_DENIED);
 	client_expect(client, client_watch(client, "secret-a", 0), WIRE_DENIED);
-	client_expect(
-		client, client_status(client, WIRE_STATUS_SERVICE, "secret-a"), WIRE_DENIED);
+	client_expect(client, client_status(client, WIRE_STATUS_SERVICE, "secret-a"), WIRE_DENIED);
 	assert_null(services_find(f->services, "secret-a", 8));
 	client_free(client);
 }
@@ -241,8 +241,8 @@ static void a_reload_takes_rights_away(void **state)
 	client->session->peer = (struct access_peer){ .uid = FIXTURE_STRANGER };
 	f->rules[1].access_subjects = &anyone;
 	open_service(client, "secret-a", "secret/");
-	watch = client_watch(client, "secret-a",
-		services_find(f->services, "secret-a", 8)->generation);
+	watch = client_watch(
+		client, "secret-a", services_find(f->services, "secret-a", 8)->generation);
 	client_expect_value(client, client_get(client, "secret-a", "k"), "v");
 	f->rules[1].access_subjects = &f->nobody;
 	open = client_open(client, "secret-a", 0);
@@ -337,8 +337,8 @@ static void a_user_opens_so_many_absent_services(void **state)
 	for (unsigned c = 0; c < N; c++) {
 		clients[c] = client_new_with_hello(f);
 		for (unsigned i = 0; i < PER_CLIENT; i++) {
-			enum wire_status expected = n_open < LIMIT_ABSENT_PER_USER ? WIRE_NO_DATA :
-										     WIRE_LIMIT;
+			enum wire_status expected =
+				n_open < LIMIT_ABSENT_PER_USER ? WIRE_NO_DATA : WIRE_LIMIT;
 
 			snprintf(name, sizeof(name), "shared-%u-%u", c, i);
 			client_expect(clients[c], client_open(clients[c], name, 0), expected);
