@@ -10,6 +10,7 @@
 #define COST_DECISION 16 /* access rules are looked through */
 #define COST_OPEN 256 /* a service may have to be started */
 #define COST_PENDING 16
+#define COST_DESCRIPTOR 8
 #define COST_LISTING 1024
 #define COST_PAGE 256
 #define KEYS_PER_COST 4 /* of an MGET */
@@ -171,6 +172,43 @@ static void handle_watch(struct request *request)
 		reply_info(&request->reply, service);
 	else
 		wait_for_change(request, request->wire.generation, PENDING_FOREVER);
+}
+
+static void handle_fetch(struct request *request)
+{
+	const struct service *service = request->opened->service;
+	uint32_t timeout_ms = request->wire.timeout_ms;
+
+	session_spend(request->reply.session, COST_DESCRIPTOR);
+	if (service->snapshot && service->snapshot->generation != request->wire.generation)
+		reply_snapshot(&request->reply, service);
+	else if (timeout_ms > 0)
+		wait_for_change(request, request->wire.generation, expiry_of(timeout_ms));
+	else if (service->snapshot)
+		reply_keep(&request->reply, service);
+	else
+		reply_no_data(&request->reply, service);
+}
+
+static void handle_genfile(struct request *request)
+{
+	struct session *session = request->reply.session;
+	int fd;
+
+	session_spend(session, COST_DESCRIPTOR);
+	if (!session_may_pass(session)) {
+		reply_text(&request->reply, WIRE_LIMIT,
+			"%d descriptors wait on this connection; read the replies first",
+			LIMIT_DESCRIPTORS);
+		return;
+	}
+	fd = genfile_open_fd(session->server->genfile);
+	if (fd < 0) {
+		reply_text(&request->reply, WIRE_UNSUPPORTED, "no descriptor: %s", strerror(-fd));
+		return;
+	}
+	session_pass(session, fd);
+	reply_bytes(&request->reply, WIRE_OK, NULL, 0);
 }
 
 static void handle_close(struct request *request)
@@ -373,6 +411,8 @@ static const struct {
 	[WIRE_LIST] = { handle_list, true },
 	[WIRE_WATCH] = { handle_watch, true },
 	[WIRE_STATUS] = { handle_status, false },
+	[WIRE_FETCH] = { handle_fetch, true },
+	[WIRE_GENFILE] = { handle_genfile, false },
 };
 
 void command_handle(struct session *session, const struct wire_header *header, const void *payload)

@@ -8,6 +8,7 @@
 #include "daemon/config.h"
 #include "daemon/consul-source.h"
 #include "daemon/directory.h"
+#include "daemon/genfile.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
@@ -29,6 +30,8 @@ struct daemon {
 	struct loop *loop;
 	struct source *source;
 	struct trees *trees;
+	struct genfile *genfile;
+	struct loop_timer *heartbeat;
 	struct services *services;
 	struct server *server;
 	struct listener *listeners[MAX_LISTENERS];
@@ -147,6 +150,35 @@ static int start_watchdog(struct daemon *daemon)
 	return loop_timer_arm(daemon->watchdog, manager_watchdog_usec() / 2);
 }
 
+/* Clients believe what they see in memory for two of Consul's waits. */
+static void on_heartbeat(void *userdata)
+{
+	struct daemon *daemon = userdata;
+	uint64_t wait_usec = daemon->config->wait_usec;
+
+	genfile_beat(daemon->genfile, 2 * wait_usec);
+	loop_timer_arm(daemon->heartbeat, wait_usec / 2);
+}
+
+static int start_genfile(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+	bool is_lasting = true;
+	int r;
+
+	r = genfile_new(config->runtime_directory, config->max_services, &daemon->genfile,
+		&is_lasting);
+	if (r < 0)
+		return r;
+	if (!is_lasting)
+		log_warning("%s takes no file: clients that only read will not notice a restart",
+			config->runtime_directory);
+	r = loop_timer_new(daemon->loop, on_heartbeat, daemon, &daemon->heartbeat);
+	if (r == 0)
+		on_heartbeat(daemon);
+	return r;
+}
+
 static int start_signals(struct daemon *daemon)
 {
 	int r;
@@ -184,6 +216,18 @@ static int start_listeners(struct daemon *daemon)
 	return 0;
 }
 
+static char *describe_rival(const struct config *config)
+{
+	char *message = NULL;
+
+	if (asprintf(&message,
+		    "%s is in use by a running daemon; stop it, or give this one another "
+		    "--runtime-directory",
+		    config->runtime_directory) < 0)
+		return NULL;
+	return message;
+}
+
 static int start(struct daemon *daemon)
 {
 	int r;
@@ -194,16 +238,21 @@ static int start(struct daemon *daemon)
 	if (r == 0)
 		r = start_source(daemon);
 	if (r == 0)
+		r = start_genfile(daemon);
+	if (r == 0)
 		r = trees_new(daemon->source, &daemon->trees);
 	if (r == 0)
-		r = services_new(daemon->loop, daemon->trees, daemon->config, &daemon->services);
+		r = services_new(daemon->loop, daemon->trees, daemon->genfile, daemon->config,
+			&daemon->services);
 	if (r == 0)
-		r = server_new(daemon->loop, daemon->services, daemon->source, daemon->config,
-			&daemon->server);
+		r = server_new(daemon->loop, daemon->services, daemon->source, daemon->genfile,
+			daemon->config, &daemon->server);
 	if (r == 0)
 		r = services_configure(daemon->services, daemon->config);
 	if (r == 0)
 		r = start_watchdog(daemon);
+	if (r == -EADDRINUSE)
+		return say(describe_rival(daemon->config), r);
 	if (r < 0)
 		return say(NULL, r);
 	return start_listeners(daemon);
@@ -219,6 +268,8 @@ static void stop(struct daemon *daemon)
 		trees_free(daemon->trees);
 	stop_source(daemon);
 	loop_timer_free(daemon->watchdog);
+	loop_timer_free(daemon->heartbeat);
+	genfile_free(daemon->genfile);
 	loop_signal_free(daemon->sigterm);
 	loop_signal_free(daemon->sigint);
 	loop_signal_free(daemon->sighup);

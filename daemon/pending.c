@@ -10,6 +10,14 @@ static void pending_free(struct pending *pending)
 	free(pending);
 }
 
+static void bring(const struct reply *reply, const struct service *service)
+{
+	if (reply->op == WIRE_FETCH)
+		reply_snapshot(reply, service);
+	else
+		reply_info(reply, service);
+}
+
 /* Whether it could be answered now. */
 static bool answer_one(struct pending *pending, uint64_t now)
 {
@@ -20,11 +28,13 @@ static bool answer_one(struct pending *pending, uint64_t now)
 	if (!opened_may_read(opened))
 		reply_denied(&reply, service->name, opened->name_len);
 	else if (service->snapshot && service->snapshot->generation != pending->generation)
-		reply_info(&reply, service);
-	else if (pending->expires_at <= now)
-		reply_no_data(&reply, service);
-	else
+		bring(&reply, service);
+	else if (pending->expires_at > now)
 		return false;
+	else if (service->snapshot)
+		reply_keep(&reply, service);
+	else
+		reply_no_data(&reply, service);
 	return true;
 }
 

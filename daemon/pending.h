@@ -1,5 +1,5 @@
 /*
- * A request that waits: OPEN for the first data, WATCH for another generation. Answered in the
+ * A request that waits: OPEN for the first data, WATCH and FETCH for another generation. Answered in the
  * order they came, whenever the session has been woken and its output has room.
  */
 #pragma once
@@ -9,8 +9,8 @@
 struct pending {
 	struct list link; /* session::pendings */
 	struct opened *opened;
-	uint64_t generation; /* WATCH: the one that the client holds */
-	uint64_t expires_at; /* OPEN: loop_now(), or PENDING_FOREVER */
+	uint64_t generation; /* WATCH, FETCH: the one that the client holds */
+	uint64_t expires_at; /* OPEN, FETCH: loop_now(), or PENDING_FOREVER */
 	uint32_t tag;
 	uint16_t op;
 };

@@ -51,17 +51,58 @@ void reply_text(const struct reply *reply, enum wire_status status, const char *
 	reply_end(reply, status, n < 0 ? 0 : MIN((size_t)n, (size_t)REPLY_TEXT - 1));
 }
 
-void reply_info(const struct reply *reply, const struct service *service)
+static struct wire_info info_of(const struct service *service)
 {
-	struct wire_info info = {
+	return (struct wire_info){
 		.generation = le64_of(service->snapshot->generation),
 		.digest = le64_of(service->snapshot->image.digest),
 		.n_entries = le64_of(service->snapshot->image.n_entries),
 		.age_usec = le64_of(loop_now() - service_confirmed_at(service)),
 		.state = le32_of(service_state(service)),
 	};
+}
+
+void reply_info(const struct reply *reply, const struct service *service)
+{
+	struct wire_info info = info_of(service);
 
 	reply_bytes(reply, WIRE_OK, &info, sizeof(info));
+}
+
+static void reply_fetch(
+	const struct reply *reply, enum wire_status status, const struct service *service)
+{
+	struct wire_fetch fetch = {
+		.info = info_of(service),
+		.change = le64_of(service_change(service)),
+		.slot = le32_of(service->slot),
+	};
+
+	reply_bytes(reply, status, &fetch, sizeof(fetch));
+}
+
+void reply_snapshot(const struct reply *reply, const struct service *service)
+{
+	int fd;
+
+	if (!session_may_pass(reply->session)) {
+		reply_text(reply, WIRE_LIMIT,
+			"%d descriptors wait on this connection; read the replies first",
+			LIMIT_DESCRIPTORS);
+		return;
+	}
+	fd = snapshot_open_fd(service->snapshot);
+	if (fd < 0) {
+		reply_text(reply, WIRE_UNSUPPORTED, "no descriptor: %s; use LIST", strerror(-fd));
+		return;
+	}
+	session_pass(reply->session, fd);
+	reply_fetch(reply, WIRE_OK, service);
+}
+
+void reply_keep(const struct reply *reply, const struct service *service)
+{
+	reply_fetch(reply, WIRE_KEEP, service);
 }
 
 void reply_no_data(const struct reply *reply, const struct service *service)

@@ -17,7 +17,7 @@ struct resync {
 	enum resync_state state;
 	struct fetch *fetch;
 	struct loop_timer *timer;
-	uint64_t timer_at;
+	uint64_t timer_at, started_at;
 	struct kvset *plain, *fresh; /* what the two reads said */
 	struct kvset *seen; /* the contents they were compared with */
 	struct consul_backoff backoff;
@@ -57,12 +57,16 @@ static void read_tree(struct resync *resync, enum resync_state state)
 	};
 
 	resync->state = state;
+	resync->started_at = loop_now();
 	if (fetch_start(resync->agent, &query, &resync->fetch) < 0)
 		retry(resync);
 }
 
 static void on_same(struct resync *resync)
 {
+	log_debug("%s: resync of %zu keys, all the same, in %.1f ms", resync->tree->prefix,
+		resync->tree->content->records.n,
+		(double)(loop_now() - resync->started_at) / 1000);
 	tree_confirm(resync->tree);
 	resync_schedule(resync);
 }

@@ -86,7 +86,7 @@ static int server_init(struct server *server)
 }
 
 int server_new(struct loop *loop, struct services *services, const struct source *source,
-	const struct config *config, struct server **ret_server)
+	const struct genfile *genfile, const struct config *config, struct server **ret_server)
 {
 	struct server *server = calloc(1, sizeof(*server));
 	int r;
@@ -96,6 +96,7 @@ int server_new(struct loop *loop, struct services *services, const struct source
 	server->loop = loop;
 	server->services = services;
 	server->source = source;
+	server->genfile = genfile;
 	server->config = config;
 	server->started_at = loop_now();
 	server->max_sessions = count_places();

@@ -23,6 +23,7 @@ struct server {
 	struct loop *loop;
 	struct services *services;
 	const struct source *source;
+	const struct genfile *genfile;
 	const struct config *config;
 	struct guard *guard;
 	uint64_t started_at; /* loop_now() */
@@ -45,9 +46,9 @@ struct server {
 	unsigned n_unsaid; /* complaints since */
 };
 
-/* All arguments are borrowed and outlive the server. 0 or -errno. */
+/* All arguments are borrowed and outlive the server; genfile may be NULL. 0 or -errno. */
 int server_new(struct loop *loop, struct services *services, const struct source *source,
-	const struct config *config, struct server **ret_server);
+	const struct genfile *genfile, const struct config *config, struct server **ret_server);
 
 /* Closes every session; listeners go first. */
 struct server *server_free(struct server *server);

@@ -13,6 +13,7 @@ RB_HEAD(service_table, service);
 struct services {
 	struct loop *loop;
 	struct trees *trees;
+	struct genfile *genfile;
 	const struct config *config;
 	struct service_table table; /* by name */
 	size_t n_services;
@@ -25,11 +26,20 @@ static int compare_services(const struct service *a, const struct service *b)
 
 ORDERED_GENERATE(service_table, service, link, compare_services)
 
+/* Clients that only read see it here. */
+static void show(const struct service *service)
+{
+	genfile_set(service->services->genfile, service->slot,
+		loop_now() - service_confirmed_at(service), service_index(service),
+		service_state(service));
+}
+
 /* Waiters may come and go, themselves and each other, while they are told. */
 static void tell_waiters(struct service *service)
 {
 	struct list waiting = LIST_INIT(waiting);
 
+	show(service);
 	list_splice(&waiting, &service->waiters);
 	while (!list_is_empty(&waiting)) {
 		struct service_waiter *waiter =
@@ -99,6 +109,7 @@ static int finish_publication(struct service *service)
 	service->snapshot = snapshot;
 	service->generation = snapshot->generation;
 	service->error.is_set = false;
+	genfile_raise(service->services->genfile, service->slot);
 	log_debug("%s: published generation %llu with %llu keys", service->name,
 		(unsigned long long)service->generation,
 		(unsigned long long)snapshot->image.n_entries);
@@ -255,6 +266,7 @@ static void service_free(struct service *service)
 	loop_timer_free(service->linger);
 	loop_timer_free(service->publish_timer);
 	snapshot_unref(service->snapshot);
+	genfile_free_slot(service->services->genfile, service->slot);
 	free(service);
 }
 
@@ -276,6 +288,7 @@ static int service_new(
 		return -ENOMEM;
 	service->services = services;
 	memcpy(service->name, name, name_len);
+	service->slot = genfile_take_slot(services->genfile);
 	list_init(&service->waiters);
 	RB_INSERT(service_table, &services->table, service);
 	services->n_services++;
@@ -293,8 +306,8 @@ static int service_new(
 	return 0;
 }
 
-int services_new(struct loop *loop, struct trees *trees, const struct config *config,
-	struct services **ret_services)
+int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile,
+	const struct config *config, struct services **ret_services)
 {
 	struct services *services = calloc(1, sizeof(*services));
 
@@ -302,6 +315,7 @@ int services_new(struct loop *loop, struct trees *trees, const struct config *co
 		return -ENOMEM;
 	services->loop = loop;
 	services->trees = trees;
+	services->genfile = genfile;
 	services->config = config;
 	RB_INIT(&services->table);
 	*ret_services = services;
@@ -443,6 +457,22 @@ enum wire_state service_state(const struct service *service)
 		if (badness(service->layers[i].tree->state) > badness(worst))
 			worst = service->layers[i].tree->state;
 	return worst;
+}
+
+uint64_t service_change(const struct service *service)
+{
+	return genfile_change(service->services->genfile, service->slot);
+}
+
+/* Indexes of one Consul: the highest is that of the newest change. */
+uint64_t service_index(const struct service *service)
+{
+	uint64_t index = 0;
+
+	for (unsigned i = 0; i < service->n_layers; i++)
+		if (service->layers[i].tree->content)
+			index = MAX(index, service->layers[i].tree->content->index);
+	return index;
 }
 
 uint64_t service_confirmed_at(const struct service *service)

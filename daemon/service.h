@@ -10,6 +10,7 @@
 #pragma once
 
 #include "daemon/config.h"
+#include "daemon/genfile.h"
 #include "daemon/list.h"
 #include "daemon/loop.h"
 #include "daemon/snapshot.h"
@@ -44,6 +45,7 @@ struct service {
 	unsigned n_layers;
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */
+	uint32_t slot; /* in the generation file, or GENFILE_NO_SLOT */
 	struct list waiters;
 	struct publication *publication; /* under way, or NULL */
 	bool is_dirty; /* a layer changed since the publication under way began */
@@ -52,8 +54,9 @@ struct service {
 	struct tree_error error; /* why the newest contents could not be published */
 };
 
-int services_new(struct loop *loop, struct trees *trees, const struct config *config,
-	struct services **ret_services);
+/* genfile may be NULL; all are borrowed. */
+int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile,
+	const struct config *config, struct services **ret_services);
 struct services *services_free(struct services *services);
 
 /* Preloads, and after a reload applies, the configured services. Layers that a reload changed take
@@ -75,6 +78,10 @@ void service_add_waiter(struct service *service, struct service_waiter *waiter);
 void service_remove_waiter(struct service_waiter *waiter);
 
 enum wire_state service_state(const struct service *service);
+/* The place in the generation file as clients see it now. */
+uint64_t service_change(const struct service *service);
+/* Consul's index, the highest of its layers. */
+uint64_t service_index(const struct service *service);
 /* When the source last confirmed the whole content (the oldest of its layers), loop_now() time. */
 uint64_t service_confirmed_at(const struct service *service);
 /* Its own error, else the first layer's, or NULL. Valid until the loop goes on. */

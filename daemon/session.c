@@ -1,5 +1,7 @@
 #include "daemon/session.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "daemon/command.h"
@@ -15,17 +17,60 @@ struct span {
 	bool is_kept;
 };
 
-/* Sends the parts in order. Returns how many bytes went, 0 when the socket is full, -errno. */
-static ssize_t send_parts(int fd, struct iovec *parts, size_t n_parts)
+static void drop_descriptors(struct session *session)
+{
+	while (session->n_fds > 0)
+		close(session->fds[--session->n_fds]);
+}
+
+static ssize_t send_with_descriptors(struct session *session, struct iovec *parts, size_t n_parts)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(session->fds))];
+	} control = { 0 };
+	size_t size = session->n_fds * sizeof(session->fds[0]);
+	struct msghdr message = {
+		.msg_iov = parts,
+		.msg_iovlen = n_parts,
+		.msg_control = control.bytes,
+		.msg_controllen = CMSG_SPACE(size),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	ssize_t n;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(c), session->fds, size);
+	n = sendmsg(session->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n > 0) {
+		session->n_untaken += session->n_fds;
+		drop_descriptors(session);
+	}
+	return n;
+}
+
+static ssize_t send_bytes(struct session *session, struct iovec *parts, size_t n_parts)
 {
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = n_parts };
+
+	if (session->n_fds > 0)
+		return send_with_descriptors(session, parts, n_parts);
+	/* A reply is nearly always one part, and send() is the cheaper call. */
+	if (n_parts == 1)
+		return send(session->fd, parts->iov_base, parts->iov_len,
+			MSG_NOSIGNAL | MSG_DONTWAIT);
+	return sendmsg(session->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Sends the parts in order. Returns how many bytes went, 0 when the socket is full, -errno. */
+static ssize_t send_parts(struct session *session, struct iovec *parts, size_t n_parts)
+{
 	ssize_t n;
 
 	do
-		/* A reply is nearly always one part, and send() is the cheaper call. */
-		n = n_parts == 1
-			    ? send(fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-			    : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send_bytes(session, parts, n_parts);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0)
 		return n;
@@ -93,7 +138,7 @@ static int flush(struct session *session)
 		add_part(parts, &n_parts, session->large_data, session->large_len);
 		if (n_parts == 0)
 			return 0;
-		n = send_parts(session->fd, parts, n_parts);
+		n = send_parts(session, parts, n_parts);
 		if (n < 0)
 			return (int)n;
 	}
@@ -291,6 +336,8 @@ static const char *describe(int error)
 	switch (-error) {
 	case EPROTO:
 		return "sent descriptors, which the protocol has none of";
+	case ETOOMANYREFS:
+		return "clients leave too many descriptors unread; raise LimitNOFILE";
 	case ENOBUFS:
 		return "the user's clients leave too many bytes unread or half sent";
 	default:
@@ -388,6 +435,7 @@ struct session *session_free(struct session *session)
 	snapshot_unref(session->large);
 	buffer_done(&session->input);
 	buffer_done(&session->output);
+	drop_descriptors(session);
 	deadline_stop(&session->deadline);
 	list_unlink(&session->woken_link);
 	list_unlink(&session->link);
@@ -453,6 +501,21 @@ bool session_is_ready(const struct session *session)
 void session_spend(struct session *session, size_t cost)
 {
 	session->budget -= (unsigned)MIN(cost, (size_t)session->budget);
+}
+
+bool session_may_pass(struct session *session)
+{
+	int n_unread;
+
+	if (session->n_untaken > 0 && ioctl(session->fd, SIOCOUTQ, &n_unread) == 0 &&
+		n_unread == 0)
+		session->n_untaken = 0;
+	return session->n_untaken + session->n_fds < LIMIT_DESCRIPTORS;
+}
+
+void session_pass(struct session *session, int fd)
+{
+	session->fds[session->n_fds++] = fd;
 }
 
 void session_end(struct session *session)

@@ -39,6 +39,9 @@ struct session {
 	struct snapshot *large; /* a value under way behind output, or NULL */
 	const uint8_t *large_data;
 	size_t large_len;
+	int fds[LIMIT_DESCRIPTORS]; /* to go with the next byte that is sent */
+	unsigned n_fds;
+	unsigned n_untaken; /* descriptors sent since the client had last read everything */
 	struct openings openings;
 	struct list pendings; /* pending::link */
 	unsigned n_pendings;
@@ -72,6 +75,12 @@ bool session_is_ready(const struct session *session);
 
 /* Takes from the turn's budget; at 0 other clients have their turn first. */
 void session_spend(struct session *session, size_t cost);
+
+/* Whether one more descriptor may go to this client now. One system call. */
+bool session_may_pass(struct session *session);
+
+/* Sends a descriptor with the replies under way; takes it. Only when session_may_pass(). */
+void session_pass(struct session *session, int fd);
 
 /* Ends after what was replied has been sent. */
 void session_end(struct session *session);

@@ -65,17 +65,6 @@ static void put_layers(struct json *json, const struct service *service)
 	json_end_array(json);
 }
 
-/* Indexes of one Consul: the highest is that of the newest change. */
-static uint64_t index_of(const struct service *service)
-{
-	uint64_t index = 0;
-
-	for (unsigned i = 0; i < service->n_layers; i++)
-		if (service->layers[i].tree->content)
-			index = MAX(index, service->layers[i].tree->content->index);
-	return index;
-}
-
 static void put_error(struct json *json, const struct tree_error *error)
 {
 	uint64_t now = loop_now();
@@ -129,7 +118,7 @@ void status_service(const struct service *service, struct json *json)
 	put_string(json, "state", wire_state_name(service_state(service)));
 	put_uint(json, "generation", service->generation);
 	put_content(json, service->snapshot);
-	put_uint(json, "index", index_of(service));
+	put_uint(json, "index", service_index(service));
 	put_age(json, "age_seconds", service->snapshot != NULL, service_confirmed_at(service));
 	put_uint(json, "clients", service->n_users - (service->is_preloaded ? 1 : 0));
 	put_layers(json, service);

@@ -39,6 +39,8 @@
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms in all   \
 			      */
 #define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */
+#define LIMIT_DESCRIPTORS 2 /* sent and not yet taken, per connection: the kernel counts them   \
+			     * against the daemon's RLIMIT_NOFILE, for all clients together */
 #define LIMIT_WAKE_BATCH 256 /* waiting clients answered in one loop turn */
 #define LIMIT_ACCEPT_BATCH 64 /* connections taken in one loop turn */
 #define LIMIT_ACCEPT_PAUSE_USEC 250000 /* when descriptors or memory are used up */

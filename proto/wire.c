@@ -128,6 +128,10 @@ static bool parse(unsigned op, struct input *input, struct wire_request *request
 			return false;
 		input_take_rest(input, &request->key, &request->key_len);
 		return true;
+	case WIRE_FETCH:
+		return input_take_le64(input, &request->generation) && parse_open(input, request);
+	case WIRE_GENFILE:
+		return true;
 	}
 	return false;
 }
@@ -206,12 +210,19 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 		output_put(output, &request->what, 1);
 		output_put(output, request->key, request->key_len);
 		return;
+	case WIRE_FETCH:
+		output_put_le64(output, request->generation);
+		output_put(output, &timeout, sizeof(timeout));
+		output_put(output, request->service, request->service_len);
+		return;
+	case WIRE_GENFILE:
+		return;
 	}
 }
 
 static bool is_op(unsigned op)
 {
-	return op >= WIRE_HELLO && op <= WIRE_STATUS;
+	return op >= WIRE_HELLO && op <= WIRE_GENFILE;
 }
 
 struct wire_header wire_header_of(size_t length, unsigned op, unsigned status, uint32_t tag)

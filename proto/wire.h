@@ -5,6 +5,9 @@
  * carries the op and the tag of its request; replies to waiting requests (OPEN, WATCH) may come
  * after later ones. A reply with a status but OK or KEEP carries one line of text for people.
  *
+ * Descriptors (SCM_RIGHTS) come in the order of the replies that carry one, with their bytes or
+ * with earlier ones. Who does not take replies gets no more of them: status LIMIT.
+ *
  * The first request of a connection must be HELLO; others may follow in the same write.
  */
 #pragma once
@@ -54,6 +57,16 @@ enum wire_op {
 	 *        this name, empty from the start
 	 * reply: u8 more (1: ask again after the last name), u8 length and last name, JSON:
 	 *        one object, or for SERVICES objects separated by commas
+	 */
+	WIRE_FETCH = 9,
+	/* Keeps the service alive as OPEN does.
+	 * req:   le64 generation held (0: none), le32 timeout in ms (0: do not wait), service name
+	 * reply: struct wire_fetch. OK: another generation than the one held, with a descriptor of
+	 *        its image; KEEP: there is none (within the time), without a descriptor
+	 */
+	WIRE_GENFILE = 10,
+	/* req:   empty
+	 * reply: empty, with a descriptor of the generation file (proto/genfile.h)
 	 */
 };
 
@@ -121,6 +134,13 @@ struct wire_info {
 	le32 zero;
 };
 
+struct wire_fetch {
+	struct wire_info info;
+	le64 change; /* of the slot, as it was when the reply was made */
+	le32 slot; /* GENFILE_NO_SLOT: none, WATCH or FETCH tell */
+	le32 zero;
+};
+
 struct wire_list {
 	le64 generation;
 	le64 cursor;
@@ -138,6 +158,7 @@ struct wire_entry {
 _Static_assert(sizeof(struct wire_header) == 12, "wire layout");
 _Static_assert(sizeof(struct wire_hello_reply) == 12, "wire layout");
 _Static_assert(sizeof(struct wire_info) == 40, "wire layout");
+_Static_assert(sizeof(struct wire_fetch) == 56, "wire layout");
 _Static_assert(sizeof(struct wire_entry) == 24, "wire layout");
 
 /* A request taken apart; the pointers are into the payload. Fields unused by the op are 0. */

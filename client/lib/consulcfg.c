@@ -9,7 +9,7 @@
 
 #define DEFAULT_TIMEOUT_MS 5000
 #define LIVE_POLL_USEC UINT64_C(50000)
-#define KNOWN_FLAGS (CCFG_NOWAIT | CCFG_REQUIRE_LIVE)
+#define KNOWN_FLAGS (CCFG_NOWAIT | CCFG_REQUIRE_LIVE | CCFG_NO_BACKUP | CCFG_MANUAL)
 
 /* The structs as the first release had them: a program built then passes these sizes. */
 #define OPTIONS_SIZE_0 (offsetof(struct ccfg_options, flags) + sizeof(unsigned))
@@ -78,6 +78,8 @@ int ccfg_open(const char *service, const struct ccfg_options *options, ccfg **re
 	r = handle_new(service, o.socket_path, &cfg);
 	if (r < 0)
 		return r;
+	if (o.flags & CCFG_MANUAL)
+		handle_be_manual(cfg);
 	no_wait = o.flags & CCFG_NOWAIT;
 	deadline = no_wait ? CLOCK_NO_WAIT : deadline_after_ms(o.timeout_ms);
 	r = no_wait ? handle_open_now(cfg) : handle_open(cfg, deadline);
@@ -91,6 +93,13 @@ int ccfg_open(const char *service, const struct ccfg_options *options, ccfg **re
 	return 0;
 }
 
+int ccfg_open_image(const char *file, ccfg **ret_cfg)
+{
+	if (!file || !ret_cfg)
+		return -EINVAL;
+	return handle_new_fixed(file, ret_cfg);
+}
+
 void ccfg_close(ccfg *cfg)
 {
 	handle_free(cfg);
@@ -98,22 +107,25 @@ void ccfg_close(ccfg *cfg)
 
 ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
 {
-	struct ccfg_view *view;
+	struct handle_read read;
 	const char *value;
+	ssize_t r = -ENOENT;
 	size_t len;
 
 	if (!key || (!buf && size > 0))
 		return -EINVAL;
-	view = handle_view(cfg);
-	value = ccfg_view_get(view, key, strlen(key), &len);
-	if (value && size > 0) {
-		size_t n = MIN(len, size - 1);
+	read = handle_enter(cfg);
+	if (image_find_value(&read.view->image, key, strlen(key), &value, &len) != 0) {
+		r = (ssize_t)len;
+		if (size > 0) {
+			size_t n = MIN(len, size - 1);
 
-		memcpy(buf, value, n);
-		buf[n] = '\0';
+			memcpy(buf, value, n);
+			buf[n] = '\0';
+		}
 	}
-	view_unref(view);
-	return value ? (ssize_t)len : -ENOENT;
+	handle_leave(read);
+	return r;
 }
 
 char *ccfg_get_dup(ccfg *cfg, const char *key, size_t *ret_len)
@@ -155,13 +167,14 @@ void ccfg_unpin(const ccfg_view *view)
 
 const char *ccfg_view_get(const ccfg_view *view, const char *key, size_t key_len, size_t *ret_len)
 {
-	struct record record;
+	const char *value;
+	size_t len;
 
-	if (!key || !image_find(&view->image, key, key_len, &record))
+	if (!key || image_find_value(&view->image, key, key_len, &value, &len) == 0)
 		return NULL;
 	if (ret_len)
-		*ret_len = record.value_len;
-	return record.value;
+		*ret_len = len;
+	return value;
 }
 
 bool ccfg_view_next(
@@ -215,8 +228,34 @@ int ccfg_info(ccfg *cfg, struct ccfg_info *ret_info)
 		.n_entries = from.view->image.n_entries,
 		.n_bytes = from.view->image.size,
 		.age_us = from.age_usec,
+		.index = from.index,
+		.n_unparsable = from.n_unparsable,
 	};
 	view_unref(from.view);
 	memcpy(ret_info, &info, MIN(ret_info->size, sizeof(info)));
 	return 0;
+}
+
+int ccfg_fd(ccfg *cfg)
+{
+	return handle_fd(cfg);
+}
+
+int ccfg_dispatch(ccfg *cfg)
+{
+	return handle_dispatch(cfg);
+}
+
+int ccfg_on_change(
+	ccfg *cfg, const char *prefix, ccfg_change_fn *fn, void *userdata, ccfg_watch **ret_watch)
+{
+	if (!prefix || !fn || !ret_watch)
+		return -EINVAL;
+	return handle_watch(cfg, prefix, fn, userdata, ret_watch);
+}
+
+void ccfg_watch_close(ccfg_watch *watch)
+{
+	if (watch)
+		handle_unwatch(watch);
 }

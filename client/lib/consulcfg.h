@@ -54,6 +54,18 @@ typedef struct ccfg_view ccfg_view;
 /* Open only once the source of the configuration has confirmed it: state CCFG_LIVE. */
 #define CCFG_REQUIRE_LIVE 0x2u
 
+/*
+ * Where there is no daemon, do not read the service's newest backup from the disk instead.
+ */
+#define CCFG_NO_BACKUP 0x4u
+
+/*
+ * Only ccfg_dispatch() and ccfg_wait() take new generations: every other function answers from what
+ * the handle holds and never waits. For event loops, and for programs that change configuration at
+ * moments of their own choice.
+ */
+#define CCFG_MANUAL 0x8u
+
 struct ccfg_options {
 	size_t size; /* sizeof(struct ccfg_options) */
 	const char *socket_path; /* NULL: $CONSULCFG_SOCKET, else /run/consulcfgd/socket */
@@ -81,7 +93,14 @@ struct ccfg_options {
  */
 int ccfg_open(const char *service, const struct ccfg_options *options, ccfg **ret_cfg);
 
-/* Closes the handle; NULL is fine. Pinned views stay valid until they are unpinned. */
+/*
+ * Opens an image from a file (made by `consulcfg-dump`, or a backup) instead of asking a daemon: for
+ * a program's own tests. It is read once and never changes. 0; -EINVAL; -EBADMSG: not an image;
+ * -EPROTONOSUPPORT: of another major version; -ENOENT, … from the system.
+ */
+int ccfg_open_image(const char *file, ccfg **ret_cfg);
+
+/* Closes the handle, its bound values and watches; not from within a callback. NULL is fine. Pinned views stay valid until they are unpinned. */
 void ccfg_close(ccfg *cfg);
 
 /* --- single reads -------------------------------------------------------------------------- */
@@ -126,6 +145,31 @@ int ccfg_read_bool(ccfg *cfg, const char *key, bool *ret);
 int ccfg_read_int64(ccfg *cfg, const char *key, int64_t *ret);
 int ccfg_read_double(ccfg *cfg, const char *key, double *ret);
 int ccfg_read_duration_us(ccfg *cfg, const char *key, uint64_t *ret);
+
+/* --- bound values -------------------------------------------------------------------------- */
+
+/*
+ * A value bound to its key costs next to nothing to read: it is parsed once per generation. Absent
+ * keys give `fallback`. A value that does not parse never becomes the fallback: the last good one
+ * stays (the fallback when there was none) and ccfg_info() counts it.
+ *
+ * NULL with errno EINVAL (not a key) or ENOMEM. Bound values end with ccfg_close(). Any thread.
+ */
+typedef struct ccfg_bool ccfg_bool;
+typedef struct ccfg_int64 ccfg_int64;
+typedef struct ccfg_double ccfg_double;
+typedef struct ccfg_duration_us ccfg_duration_us;
+
+ccfg_bool *ccfg_bind_bool(ccfg *cfg, const char *key, bool fallback);
+ccfg_int64 *ccfg_bind_int64(ccfg *cfg, const char *key, int64_t fallback);
+ccfg_double *ccfg_bind_double(ccfg *cfg, const char *key, double fallback);
+ccfg_duration_us *ccfg_bind_duration_us(ccfg *cfg, const char *key, uint64_t fallback);
+
+/* The value in the newest generation. Takes that as every read does. */
+bool ccfg_bool_value(const ccfg_bool *bound);
+int64_t ccfg_int64_value(const ccfg_int64 *bound);
+double ccfg_double_value(const ccfg_double *bound);
+uint64_t ccfg_duration_us_value(const ccfg_duration_us *bound);
 
 /* --- views: many reads of one generation --------------------------------------------------- */
 
@@ -183,6 +227,47 @@ uint64_t ccfg_view_generation(const ccfg_view *view);
  */
 int ccfg_wait(ccfg *cfg, uint64_t after_generation, int timeout_ms);
 
+/* What a key was and is. The pointers live until the callback returns. */
+struct ccfg_change {
+	size_t size; /* as the library knows the struct */
+	const char *key; /* NUL-terminated */
+	size_t key_len;
+	const char *old_value; /* NUL-terminated; NULL: there was none */
+	size_t old_len;
+	const char *new_value; /* NUL-terminated; NULL: it was deleted */
+	size_t new_len;
+	uint64_t generation; /* the one with the new value */
+};
+
+typedef struct ccfg_watch ccfg_watch;
+typedef void ccfg_change_fn(ccfg *cfg, const struct ccfg_change *change, void *userdata);
+
+/*
+ * A descriptor for any event loop: poll it for reading, level-triggered, and call ccfg_dispatch()
+ * when it is readable; do nothing else with it. It stays the same for the life of the handle, over
+ * restarts of the daemon; ccfg_close() closes it. A child of a fork asks for its own. -errno.
+ */
+int ccfg_fd(ccfg *cfg);
+
+/*
+ * Takes what has arrived and calls the watches, in this thread. Never waits. Returns how many changes
+ * were told. Of several threads at a time one calls, the others return 0 at once.
+ */
+int ccfg_dispatch(ccfg *cfg);
+
+/*
+ * From now on ccfg_dispatch() calls fn for each key that starts with `prefix` ("": all) and whose
+ * value has changed between two dispatches: what was written and taken back in between is not seen,
+ * nor is a key written anew with the same value. Callbacks may use any function of this header but
+ * ccfg_close(). 0 and *ret_watch, to be closed with ccfg_watch_close() or with the handle; -EINVAL,
+ * -ENOMEM.
+ */
+int ccfg_on_change(
+	ccfg *cfg, const char *prefix, ccfg_change_fn *fn, void *userdata, ccfg_watch **ret_watch);
+
+/* No call begins after this returns; one that another thread is in may still go on. NULL is fine. */
+void ccfg_watch_close(ccfg_watch *watch);
+
 /* --- how good is it ------------------------------------------------------------------------ */
 
 enum ccfg_state {
@@ -204,6 +289,8 @@ struct ccfg_info {
 	uint64_t n_entries;
 	uint64_t n_bytes; /* memory of this generation */
 	uint64_t age_us; /* since the source last confirmed this content; UINT64_MAX: never known */
+	uint64_t index; /* Consul's, of the newest change; 0: not known */
+	uint64_t n_unparsable; /* bound values whose text in this generation does not parse */
 };
 
 /*

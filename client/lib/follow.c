@@ -3,6 +3,7 @@
 static void forget_requests(struct follow *f)
 {
 	f->open_tag = f->list_tag = f->watch_tag = 0;
+	f->fetch_tag = f->wait_tag = f->genfile_tag = 0;
 	f->is_settled = false;
 }
 
@@ -17,10 +18,13 @@ void follow_done(struct follow *f)
 	link_done(&f->link);
 	pages_done(&f->pages);
 	f->news = view_unref(f->news);
+	f->slot = NULL;
+	f->map = genmap_free(f->map);
 }
 
 void follow_restart(struct follow *f, uint64_t generation, bool is_whole)
 {
+	f->link.epoll_fd = -1; /* the parent's */
 	if (is_whole) {
 		link_close(&f->link);
 		pages_done(&f->pages);
@@ -33,16 +37,25 @@ void follow_restart(struct follow *f, uint64_t generation, bool is_whole)
 	f->generation = generation;
 	f->news = NULL;
 	f->has_info = false;
+	f->has_failed_fetch = false;
 	backoff_reset(&f->reconnecting);
+}
+
+/* --- requests ---------------------------------------------------------------------------- */
+
+static struct wire_request request_of(const struct follow *f)
+{
+	return (struct wire_request){
+		.timeout_ms = WIRE_FOREVER,
+		.generation = f->generation,
+		.service = f->service,
+		.service_len = strlen(f->service),
+	};
 }
 
 static int ask_open(struct follow *f)
 {
-	const struct wire_request request = {
-		.timeout_ms = WIRE_FOREVER,
-		.service = f->service,
-		.service_len = strlen(f->service),
-	};
+	const struct wire_request request = request_of(f);
 
 	return link_send(&f->link, WIRE_OPEN, &request, &f->open_tag);
 }
@@ -54,13 +67,58 @@ static int ask_list(struct follow *f)
 
 static int ask_watch(struct follow *f)
 {
-	const struct wire_request request = {
-		.generation = f->generation,
-		.service = f->service,
-		.service_len = strlen(f->service),
-	};
+	const struct wire_request request = request_of(f);
 
 	return link_send(&f->link, WIRE_WATCH, &request, &f->watch_tag);
+}
+
+static int ask_fetch(struct follow *f)
+{
+	struct wire_request request = request_of(f);
+
+	request.timeout_ms = 0;
+	return link_send(&f->link, WIRE_FETCH, &request, &f->fetch_tag);
+}
+
+static int ask_waiting_fetch(struct follow *f)
+{
+	const struct wire_request request = request_of(f);
+
+	return link_send(&f->link, WIRE_FETCH, &request, &f->wait_tag);
+}
+
+static int ask_genfile(struct follow *f)
+{
+	const struct wire_request request = { 0 };
+
+	return link_send(&f->link, WIRE_GENFILE, &request, &f->genfile_tag);
+}
+
+/* The data is asked for in the same breath. */
+static int begin(struct follow *f)
+{
+	int r;
+
+	if (f->is_over_socket) {
+		r = ask_open(f);
+		if (r == 0 && f->generation == 0)
+			r = ask_list(f);
+		return r;
+	}
+	r = ask_genfile(f);
+	if (r == 0)
+		r = f->generation == 0 ? ask_waiting_fetch(f) : ask_fetch(f);
+	return r;
+}
+
+/* Descriptors of this daemon are of no use, here or to it. */
+static int go_on_over_socket(struct follow *f)
+{
+	if (f->is_over_socket)
+		return 0;
+	f->is_over_socket = true;
+	f->slot = NULL;
+	return begin(f);
 }
 
 static int connect_link(struct follow *f)
@@ -69,17 +127,32 @@ static int connect_link(struct follow *f)
 
 	forget_requests(f);
 	pages_done(&f->pages);
+	/* Every other time in the other way: descriptors may be what kills the connection. */
+	f->is_over_socket = f->has_failed_fetch;
 	r = link_connect(&f->link);
-	if (r < 0)
-		return r;
-	r = ask_open(f);
-	/* The first time the data is asked for in the same breath. */
-	if (r == 0 && f->generation == 0)
-		r = ask_list(f);
-	return r;
+	return r < 0 ? r : begin(f);
 }
 
-/* From the reply to OPEN or WATCH. */
+/* --- replies ----------------------------------------------------------------------------- */
+
+/* The link works again, and with data. */
+static int settle(struct follow *f)
+{
+	f->error = 0;
+	f->is_settled = true;
+	backoff_reset(&f->reconnecting);
+	link_trim(&f->link);
+	/* Without a slot only the link tells of a change. */
+	return f->watch_tag == 0 && (f->wants_notice || !f->slot) ? ask_watch(f) : 0;
+}
+
+static void give(struct follow *f, struct ccfg_view *view)
+{
+	view_unref(f->news);
+	f->news = view;
+	f->generation = view->generation;
+}
+
 static int take_info(struct follow *f, const struct link_reply *reply)
 {
 	int r;
@@ -90,31 +163,6 @@ static int take_info(struct follow *f, const struct link_reply *reply)
 	if (r == 0)
 		f->has_info = true;
 	return r;
-}
-
-/* The link works again, and with data. */
-static int settle(struct follow *f)
-{
-	f->error = 0;
-	f->is_settled = true;
-	backoff_reset(&f->reconnecting);
-	link_trim(&f->link);
-	return ask_watch(f);
-}
-
-static int publish(struct follow *f)
-{
-	struct ccfg_view *view;
-	int r;
-
-	r = view_new(&f->pages.records, f->pages.digest, f->pages.generation, &view);
-	pages_done(&f->pages);
-	if (r < 0)
-		return r;
-	view_unref(f->news);
-	f->news = view;
-	f->generation = view->generation;
-	return settle(f);
 }
 
 static int on_open(struct follow *f, const struct link_reply *reply)
@@ -131,6 +179,7 @@ static int on_open(struct follow *f, const struct link_reply *reply)
 
 static int on_list(struct follow *f, const struct link_reply *reply)
 {
+	struct ccfg_view *view;
 	int r;
 
 	if (reply->status == WIRE_NO_DATA) {
@@ -146,7 +195,14 @@ static int on_list(struct follow *f, const struct link_reply *reply)
 		r = pages_add(&f->pages, reply);
 	if (r < 0)
 		return r;
-	return r > 0 ? ask_list(f) : publish(f);
+	if (r > 0)
+		return ask_list(f);
+	r = view_new(&f->pages.records, f->pages.digest, f->pages.generation, &view);
+	pages_done(&f->pages);
+	if (r < 0)
+		return r;
+	give(f, view);
+	return settle(f);
 }
 
 static int on_watch(struct follow *f, const struct link_reply *reply)
@@ -154,36 +210,130 @@ static int on_watch(struct follow *f, const struct link_reply *reply)
 	int r;
 
 	if (reply->status == WIRE_NO_DATA || reply->status == WIRE_CLOSED)
-		return ask_open(f);
+		return f->is_over_socket ? ask_open(f) : ask_waiting_fetch(f);
 	r = take_info(f, reply);
 	if (r < 0)
 		return r;
-	return le64_get(f->info.generation) == f->generation ? ask_watch(f) : ask_list(f);
+	if (le64_get(f->info.generation) == f->generation)
+		return ask_watch(f);
+	return f->is_over_socket ? ask_list(f) : ask_fetch(f);
+}
+
+/* What a slot's change was when the daemon answered: another one since means something newer. */
+static int take_slot(struct follow *f, const struct wire_fetch *fetch)
+{
+	uint32_t slot = le32_get(fetch->slot);
+
+	f->slot = genmap_slot(f->map, slot);
+	f->change = le64_get(fetch->change);
+	if (!f->slot && slot != GENFILE_NO_SLOT && f->map && f->genfile_tag == 0)
+		return ask_genfile(f); /* the file has grown */
+	return 0;
+}
+
+/* 0; -ENOTSUP: this image, or any, cannot be mapped here. */
+static int take_snapshot(struct follow *f, uint64_t generation)
+{
+	AUTO_CLOSE int fd = link_take_fd(&f->link);
+	struct ccfg_view *view;
+	int r;
+
+	if (fd == -EMFILE)
+		return -ENOTSUP;
+	if (fd < 0)
+		return fd;
+	/* Two answers may bring the same one. */
+	if (generation == f->generation)
+		return 0;
+	r = view_map(fd, generation, &view);
+	if (r == -EBADMSG || r == -ENOMEM)
+		return r;
+	if (r < 0)
+		return -ENOTSUP;
+	give(f, view);
+	return 0;
+}
+
+static int on_fetch(struct follow *f, const struct link_reply *reply)
+{
+	struct wire_fetch fetch;
+	int r;
+
+	if (reply->status == WIRE_UNSUPPORTED)
+		return go_on_over_socket(f);
+	if (reply->status == WIRE_NO_DATA || reply->status == WIRE_CLOSED)
+		return f->wait_tag != 0 ? 0 : ask_waiting_fetch(f);
+	r = take_info(f, reply);
+	if (r == 0)
+		r = link_reply_head(reply, &fetch, sizeof(fetch));
+	if (r < 0)
+		return r;
+	if (reply->status == WIRE_OK) {
+		if (le64_get(fetch.info.generation) == 0)
+			return -EBADMSG;
+		r = take_snapshot(f, le64_get(fetch.info.generation));
+		if (r == -ENOTSUP)
+			return go_on_over_socket(f);
+		if (r < 0)
+			return r;
+	}
+	f->has_failed_fetch = false;
+	r = take_slot(f, &fetch);
+	return r < 0 ? r : settle(f);
+}
+
+/* A daemon without the file, or a process that cannot map it: the link tells of changes. */
+static int on_genfile(struct follow *f, const struct link_reply *reply)
+{
+	AUTO_CLOSE int fd = -1;
+	struct genmap *map;
+	int r;
+
+	if (reply->status != WIRE_OK)
+		return 0;
+	fd = link_take_fd(&f->link);
+	if (fd < 0)
+		return fd == -EMFILE ? 0 : fd;
+	r = genmap_new(fd, f->map, &map);
+	if (r < 0 || map == f->map)
+		return 0;
+	f->map = map;
+	/* Which slot it is comes with the next answer to FETCH. */
+	return f->is_settled && f->fetch_tag == 0 ? ask_fetch(f) : 0;
 }
 
 static int take_reply(struct follow *f, const struct link_reply *reply)
 {
-	uint32_t *tags[] = { &f->open_tag, &f->list_tag, &f->watch_tag };
-	int (*const handlers[])(struct follow * f, const struct link_reply *reply) = {
-		on_open,
-		on_list,
-		on_watch,
+	const struct {
+		uint32_t *tag;
+		int (*fn)(struct follow *f, const struct link_reply *reply);
+	} handlers[] = {
+		{ &f->fetch_tag, on_fetch },
+		{ &f->wait_tag, on_fetch },
+		{ &f->genfile_tag, on_genfile },
+		{ &f->open_tag, on_open },
+		{ &f->list_tag, on_list },
+		{ &f->watch_tag, on_watch },
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(tags); i++) {
-		if (*tags[i] == 0 || *tags[i] != reply->tag)
+	for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
+		if (*handlers[i].tag == 0 || *handlers[i].tag != reply->tag)
 			continue;
-		*tags[i] = 0;
-		return handlers[i](f, reply);
+		*handlers[i].tag = 0;
+		return handlers[i].fn(f, reply);
 	}
 	return 0;
 }
+
+/* --- steps ------------------------------------------------------------------------------- */
 
 static void fail(struct follow *f, int error)
 {
 	/* A daemon that was restarted, a descriptor that was closed: connect at once. */
 	bool was_cut = f->is_settled && (error == -ECONNRESET || error == -ENOTCONN);
 
+	if (!f->is_settled && link_is_greeted(&f->link))
+		f->has_failed_fetch = !f->is_over_socket && error == -ECONNRESET;
 	link_close(&f->link);
 	forget_requests(f);
 	pages_done(&f->pages);
@@ -210,14 +360,38 @@ int follow_step(struct follow *f, uint64_t deadline)
 	return r;
 }
 
+/* A request that is lost for want of memory is asked for again by the next read. */
+void follow_ask(struct follow *f)
+{
+	if (!f->is_settled || f->is_over_socket || f->fetch_tag != 0)
+		return;
+	if (f->slot && atomic_load(&f->slot->change) != f->change)
+		(void)ask_fetch(f);
+}
+
+void follow_ask_to_wait(struct follow *f)
+{
+	if (f->is_settled && !f->is_over_socket && f->wait_tag == 0)
+		(void)ask_waiting_fetch(f);
+}
+
+void follow_want_notice(struct follow *f)
+{
+	f->wants_notice = true;
+	if (f->is_settled && f->watch_tag == 0)
+		(void)ask_watch(f);
+}
+
 bool follow_is_owed(const struct follow *f)
 {
-	return !link_is_greeted(&f->link) || f->list_tag != 0;
+	return !link_is_greeted(&f->link) || f->list_tag != 0 || f->fetch_tag != 0;
 }
 
 bool follow_has_work(struct follow *f)
 {
 	if (!link_is_up(&f->link))
 		return clock_now_usec() >= f->reconnecting.retry_at;
+	if (f->slot && atomic_load(&f->slot->change) != f->change)
+		return true;
 	return link_has_input(&f->link);
 }

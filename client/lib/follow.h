@@ -2,15 +2,20 @@
  * Follows one service over a link: what the handle's thread that works calls step by step. Gives
  * newer views and what the daemon says about the service. Knows no threads and no forks.
  *
- * A WATCH request is pending on the link; when it is answered the pages of the whole service are
- * fetched, from which the next view is built.
+ * By shared memory: FETCH brings descriptors of images, GENFILE the file whose slot tells without a
+ * system call that there is a newer one. Where that cannot be (another major version of the image, a
+ * sandbox without mmap or descriptors), over the socket: OPEN, and LIST for every page of the
+ * service, from which a view is built here.
  *
- *   down --connect--> opening (OPEN pending) --> fetching --complete--> watching --answer-->
- * fetching any failure --> down, connected again when the back-off has passed
+ *   down --connect--> fetching (FETCH, GENFILE pending) --OK, KEEP--> settled --ask--> fetching
+ *                       | no data: FETCH waits                           | WATCH waits, if wanted
+ *                       | cannot map: OPEN, then LIST until complete, then WATCH
+ *   any failure --> down, connected again when the back-off has passed
  */
 #pragma once
 
 #include "client/lib/backoff.h"
+#include "client/lib/genmap.h"
 #include "client/lib/link.h"
 #include "client/lib/pages.h"
 #include "client/lib/view.h"
@@ -19,11 +24,19 @@ struct follow {
 	const char *service;
 	struct link link;
 	struct pages pages;
-	uint32_t open_tag, list_tag, watch_tag; /* of requests under way, or 0 */
+	/* Of requests under way, or 0. wait_tag: a FETCH that waits for another generation. */
+	uint32_t open_tag, list_tag, watch_tag, fetch_tag, wait_tag, genfile_tag;
 	uint64_t generation; /* of the view given last, 0: none yet */
-	bool is_settled; /* this connection has brought data */
+	bool is_over_socket; /* this connection brings no descriptors that we can use */
+	bool has_failed_fetch; /* the last connection died over one */
+	bool is_settled; /* this connection has brought data, or said there is nothing newer */
+	bool wants_notice; /* somebody polls the link: it must become readable at a change */
 	struct backoff reconnecting;
 	int error; /* why the link is down, or 0 */
+
+	struct genmap *map; /* NULL: none yet */
+	const struct genfile_slot *slot; /* of the service; NULL: none, or not known */
+	uint64_t change; /* of the slot as of the last answer */
 
 	/* What steps brought; the caller takes it and sets it back. */
 	struct ccfg_view *news; /* a newer view, or NULL */
@@ -37,9 +50,8 @@ void follow_done(struct follow *follow);
 
 /*
  * In the child of a fork that holds a view of that generation: begins anew with a connection of its
- * own. is_whole false: a thread of the
- * parent may have been in the middle of a step; what it was changing is left alone, at the price of
- * its memory.
+ * own. is_whole false: a thread of the parent may have been in the middle of a step; what it was
+ * changing is left alone, at the price of its memory.
  */
 void follow_restart(struct follow *follow, uint64_t generation, bool is_whole);
 
@@ -48,6 +60,15 @@ void follow_restart(struct follow *follow, uint64_t generation, bool is_whole);
  * other error: the link is down. Look at news and has_info after each.
  */
 int follow_step(struct follow *follow, uint64_t deadline);
+
+/* Queues the question for anything newer when the slot has moved, or when a slot is not known. */
+void follow_ask(struct follow *follow);
+
+/* A newer generation is to arrive by itself, with as few steps as can be; for who waits now. */
+void follow_ask_to_wait(struct follow *follow);
+
+/* From now on the link becomes readable at each change. */
+void follow_want_notice(struct follow *follow);
 
 /* Whether a reply is owed that a daemon in good health gives at once. */
 bool follow_is_owed(const struct follow *follow);

@@ -2,11 +2,12 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 
 #include "client/lib/secret.h"
 #include "proto/image.h"
 
-#define INPUT_FIRST (128u << 10) /* a page of a list with room for what follows it */
+#define INPUT_FIRST 4096u /* any reply but pages of lists and values */
 #define CHECK_USEC (USEC_PER_SEC / 2)
 #define FIRST_FREE_FD 3 /* below are the standard streams, which other code writes to blindly */
 
@@ -18,7 +19,7 @@ int link_init(struct link *link, const char *path)
 		path = secure_getenv(LINK_ENVIRONMENT);
 	if (!path || path[0] == '\0')
 		path = LINK_DEFAULT_PATH;
-	*link = (struct link){ .fd = -1, .address.sun_family = AF_UNIX };
+	*link = (struct link){ .fd = -1, .epoll_fd = -1, .address.sun_family = AF_UNIX };
 	len = strlen(path);
 	if (len >= sizeof(link->address.sun_path))
 		return -ENAMETOOLONG;
@@ -31,7 +32,7 @@ void link_done(struct link *link)
 	link_close(link);
 	free(link->out);
 	secret_unmap(link->in, link->in_allocated);
-	*link = (struct link){ .fd = -1 };
+	*link = (struct link){ .fd = -1, .epoll_fd = -1 };
 }
 
 const char *link_path(const struct link *link)
@@ -60,6 +61,15 @@ static int open_socket(void)
 	return higher < 0 ? -errno : higher;
 }
 
+static int enter_poll(const struct link *link)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	if (epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, link->fd, &event) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
 int link_connect(struct link *link)
 {
 	static const struct wire_request hello = {
@@ -85,14 +95,40 @@ int link_connect(struct link *link)
 	link->fd = TAKE_FD(fd);
 	link->dev = st.st_dev;
 	link->ino = st.st_ino;
-	return 0;
+	link->euid = geteuid();
+	if (link->epoll_fd < 0)
+		return 0;
+	r = enter_poll(link);
+	if (r < 0)
+		link_close(link);
+	return r;
+}
+
+int link_poll_in(struct link *link, int epoll_fd)
+{
+	if (link->epoll_fd == epoll_fd)
+		return 0;
+	link->epoll_fd = epoll_fd;
+	return link->fd >= 0 ? enter_poll(link) : 0;
+}
+
+static void drop_fds(struct link *link)
+{
+	while (link->n_fds > 0)
+		close(link->fds[--link->n_fds]);
+	link->has_lost_fds = false;
 }
 
 void link_close(struct link *link)
 {
 	/* A descriptor that is no longer ours belongs to whoever has the number now. */
-	if (is_own(link))
+	if (is_own(link)) {
+		/* Children of a fork may hold the connection open: closing is not enough. */
+		if (link->epoll_fd >= 0)
+			(void)epoll_ctl(link->epoll_fd, EPOLL_CTL_DEL, link->fd, NULL);
 		close(link->fd);
+	}
+	drop_fds(link);
 	link->fd = -1;
 	link->hello_tag = 0;
 	link->out_start = link->out_end = 0;
@@ -103,7 +139,7 @@ void link_abandon(struct link *link)
 {
 	if (is_own(link))
 		close(link->fd);
-	*link = (struct link){ .fd = -1, .address = link->address };
+	*link = (struct link){ .fd = -1, .epoll_fd = -1, .address = link->address };
 }
 
 static int reserve_output(struct link *link, size_t more)
@@ -246,6 +282,46 @@ static int wait_for_socket(struct link *link, uint64_t deadline)
 	return r == 0 ? -ETIMEDOUT : 0;
 }
 
+static void keep_fds(struct link *link, struct msghdr *message)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			if (link->n_fds < LINK_FDS)
+				link->fds[link->n_fds++] = fd;
+			else
+				close(fd);
+		}
+	}
+	link->has_lost_fds |= message->msg_flags & MSG_CTRUNC;
+}
+
+static ssize_t receive_some(struct link *link)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(LINK_FDS * sizeof(int))];
+	} control;
+	struct iovec part = { link->in + link->in_end, link->in_allocated - link->in_end };
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	ssize_t n = recvmsg(link->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n >= 0)
+		keep_fds(link, &message);
+	return n;
+}
+
 /* Some more bytes. 0 also when it must be asked again. */
 static int read_more(struct link *link, uint64_t deadline)
 {
@@ -266,8 +342,7 @@ static int read_more(struct link *link, uint64_t deadline)
 	r = reserve_input(link);
 	if (r < 0)
 		return r;
-	n = recv(
-		link->fd, link->in + link->in_end, link->in_allocated - link->in_end, MSG_DONTWAIT);
+	n = receive_some(link);
 	if (n > 0)
 		link->in_end += (size_t)n;
 	else if (n == 0)
@@ -318,6 +393,23 @@ int link_receive(struct link *link, uint64_t deadline, struct link_reply *ret_re
 	}
 }
 
+int link_take_fd(struct link *link)
+{
+	int fd;
+
+	if (link->n_fds == 0)
+		return link->has_lost_fds ? -EMFILE : -EBADMSG;
+	fd = link->fds[0];
+	link->n_fds--;
+	memmove(link->fds, link->fds + 1, link->n_fds * sizeof(link->fds[0]));
+	return fd;
+}
+
+bool link_is_of_another_user(const struct link *link)
+{
+	return link->euid != geteuid();
+}
+
 bool link_has_input(struct link *link)
 {
 	struct wire_header header;
@@ -339,7 +431,7 @@ bool link_has_input(struct link *link)
 
 void link_trim(struct link *link)
 {
-	if (link->in_start == link->in_end) {
+	if (link->in_start == link->in_end && link->in_allocated > INPUT_FIRST) {
 		secret_unmap(link->in, link->in_allocated);
 		link->in = NULL;
 		link->in_start = link->in_end = link->in_allocated = 0;

@@ -18,6 +18,7 @@
 #include "proto/wire.h"
 
 #define LINK_DEFAULT_PATH "/run/consulcfgd/socket"
+#define LINK_FDS 4 /* twice what the daemon may have under way */
 #define LINK_ENVIRONMENT "CONSULCFG_SOCKET"
 
 struct link {
@@ -25,6 +26,7 @@ struct link {
 	int fd; /* -1: not connected */
 	dev_t dev; /* what fd was when it was ours */
 	ino_t ino;
+	uid_t euid; /* as whom the daemon knows us */
 	uint64_t checked_at; /* link_has_input() looked at the identity */
 	uint32_t last_tag;
 	uint32_t hello_tag; /* 0: the daemon has greeted */
@@ -33,6 +35,10 @@ struct link {
 	size_t out_start, out_end, out_allocated;
 	uint8_t *in; /* bytes not yet taken: [in_start, in_end) */
 	size_t in_start, in_end, in_allocated;
+	int fds[LINK_FDS]; /* received and not yet taken, oldest first */
+	unsigned n_fds;
+	bool has_lost_fds; /* some did not fit into this process */
+	int epoll_fd; /* in which the connection always is; borrowed; -1: none */
 };
 
 struct link_reply {
@@ -55,6 +61,9 @@ const char *link_path(const struct link *link);
 /* A new connection, the old one closed; queues HELLO. Never waits. 0 or -errno; -EAGAIN: the
  * daemon's queue of connections is full. */
 int link_connect(struct link *link);
+
+/* From now on the connection is in this epoll set, also after it was made anew. 0 or -errno. */
+int link_poll_in(struct link *link, int epoll_fd);
 
 /* Ends the connection; requests and replies under way are lost. */
 void link_close(struct link *link);
@@ -87,6 +96,15 @@ int link_flush(struct link *link);
  * daemon is gone; -ENOTCONN: the descriptor was taken from us; -EBADMSG, -EPROTONOSUPPORT, ….
  */
 int link_receive(struct link *link, uint64_t deadline, struct link_reply *ret_reply);
+
+/*
+ * The descriptor that came with a reply that carries one, to be called once for each such reply,
+ * in order; the caller closes it. -EMFILE: it did not fit into this process; -EBADMSG: none came.
+ */
+int link_take_fd(struct link *link);
+
+/* Whether this process has another user since the connection was made. One system call. */
+bool link_is_of_another_user(const struct link *link);
 
 /* Whether link_receive() has something to say without waiting. One system call, twice a second
  * one more. */

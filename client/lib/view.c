@@ -1,5 +1,9 @@
 #include "client/lib/view.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
 #include "client/lib/secret.h"
 #include "proto/image-builder.h"
 
@@ -36,27 +40,94 @@ static int build(const struct records *records, uint64_t digest, void **ret_data
 	return 0;
 }
 
+/* Takes the memory on every path. */
+static int open_view(void *data, size_t size, uint64_t generation, struct ccfg_view **ret_view)
+{
+	struct ccfg_view *view = calloc(1, sizeof(*view));
+	int r = view ? image_open(data, size, &view->image) : -ENOMEM;
+
+	if (r < 0) {
+		secret_unmap(data, size);
+		free(view);
+		return r;
+	}
+	atomic_init(&view->refs, 1);
+	view->generation = generation;
+	view->data = data;
+	*ret_view = view;
+	return 0;
+}
+
 int view_new(const struct records *records, uint64_t digest, uint64_t generation,
 	struct ccfg_view **ret_view)
 {
-	AUTO_FREE struct ccfg_view *view = calloc(1, sizeof(*view));
+	void *data;
 	size_t size;
+	int r = build(records, digest, &data, &size);
+
+	return r < 0 ? r : open_view(data, size, generation, ret_view);
+}
+
+int view_map(int fd, uint64_t generation, struct ccfg_view **ret_view)
+{
+	const int needed = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK;
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+	void *data;
+
+	/* Without seals it could change, or shrink, under our feet: SIGBUS. */
+	if (seals < 0 || (seals & needed) != needed)
+		return -EBADMSG;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size < (off_t)sizeof(struct image_header) || st.st_size > (off_t)IMAGE_MAX_SIZE)
+		return -EBADMSG;
+	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	/* Kernels before 6.7 refuse it for a descriptor that could write. */
+	if (data == MAP_FAILED && errno == EPERM)
+		data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (data == MAP_FAILED)
+		return -errno;
+	madvise(data, (size_t)st.st_size, MADV_DONTDUMP);
+	return open_view(data, (size_t)st.st_size, generation, ret_view);
+}
+
+static int read_all(int fd, uint8_t *data, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = read(fd, data, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EBADMSG;
+		data += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+int view_read(const char *path, struct ccfg_view **ret_view)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	void *data;
 	int r;
 
-	if (!view)
-		return -ENOMEM;
-	atomic_init(&view->refs, 1);
-	view->generation = generation;
-	r = build(records, digest, &view->data, &size);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(struct image_header) ||
+		st.st_size > (off_t)IMAGE_MAX_SIZE)
+		return -EBADMSG;
+	r = secret_map((size_t)st.st_size, &data);
 	if (r < 0)
 		return r;
-	r = image_open(view->data, size, &view->image);
+	r = read_all(fd, data, (size_t)st.st_size);
 	if (r < 0) {
-		secret_unmap(view->data, size);
+		secret_unmap(data, (size_t)st.st_size);
 		return r;
 	}
-	*ret_view = TAKE_PTR(view);
-	return 0;
+	return open_view(data, (size_t)st.st_size, 1, ret_view);
 }
 
 struct ccfg_view *view_ref(struct ccfg_view *view)

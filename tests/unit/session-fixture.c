@@ -58,9 +58,9 @@ int fixture_set_up(void **state)
 	f->config.max_clients_per_user = 4096;
 	f->config.linger_usec = 1000;
 	f->config.host = (char[]){ "here" };
-	assert_int_equal(services_new(f->loop, f->trees, &f->config, &f->services), 0);
+	assert_int_equal(services_new(f->loop, f->trees, NULL, &f->config, &f->services), 0);
 	assert_int_equal(
-		server_new(f->loop, f->services, &f->fake.source, &f->config, &f->server), 0);
+		server_new(f->loop, f->services, &f->fake.source, NULL, &f->config, &f->server), 0);
 	*state = f;
 	return 0;
 }

@@ -65,7 +65,7 @@ static int set_up(void **state)
 	f->config.max_services = 4;
 	f->config.linger_usec = 1000;
 	f->config.host = host;
-	assert_int_equal(services_new(f->loop, f->trees, &f->config, &f->services), 0);
+	assert_int_equal(services_new(f->loop, f->trees, NULL, &f->config, &f->services), 0);
 	f->waiter.fn = on_told;
 	f->waiter.userdata = f;
 	*state = f;
