@@ -6,6 +6,7 @@
 #include "daemon/publication.h"
 #include "proto/key.h"
 
+#define REPLACED_USEC 1000 /* clients have theirs by then: freeing 64 MB takes 5 ms */
 #define PUBLISH_BUDGET_USEC 2000 /* of one turn of the loop; clients are served in between */
 
 RB_HEAD(service_table, service);
@@ -16,6 +17,9 @@ struct services {
 	struct genfile *genfile;
 	const struct config *config;
 	struct service_table table; /* by name */
+	/* The one that was replaced last: freed when its successor has been sent out. */
+	struct snapshot *replaced;
+	struct loop_timer *replaced_timer;
 	size_t n_services;
 };
 
@@ -97,6 +101,20 @@ static void set_error(struct service *service, int error)
 	snprintf(service->error.message, sizeof(service->error.message), "cannot publish: %s", why);
 }
 
+static void on_replaced(void *userdata)
+{
+	struct services *services = userdata;
+
+	services->replaced = snapshot_unref(services->replaced);
+}
+
+static void put_aside(struct services *services, struct snapshot *snapshot)
+{
+	snapshot_unref(services->replaced);
+	services->replaced = snapshot;
+	loop_timer_arm(services->replaced_timer, REPLACED_USEC);
+}
+
 static int finish_publication(struct service *service)
 {
 	struct snapshot *snapshot;
@@ -105,7 +123,7 @@ static int finish_publication(struct service *service)
 	r = publication_take(service->publication, next_generation(service->generation), &snapshot);
 	if (r < 0)
 		return r;
-	snapshot_unref(service->snapshot);
+	put_aside(service->services, service->snapshot);
 	service->snapshot = snapshot;
 	service->generation = snapshot->generation;
 	service->error.is_set = false;
@@ -310,6 +328,7 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 	const struct config *config, struct services **ret_services)
 {
 	struct services *services = calloc(1, sizeof(*services));
+	int r;
 
 	if (!services)
 		return -ENOMEM;
@@ -318,6 +337,11 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 	services->genfile = genfile;
 	services->config = config;
 	RB_INIT(&services->table);
+	r = loop_timer_new(loop, on_replaced, services, &services->replaced_timer);
+	if (r < 0) {
+		free(services);
+		return r;
+	}
 	*ret_services = services;
 	return 0;
 }
@@ -330,6 +354,8 @@ struct services *services_free(struct services *services)
 		return NULL;
 	while ((service = RB_MIN(service_table, &services->table)))
 		service_free(service);
+	snapshot_unref(services->replaced);
+	loop_timer_free(services->replaced_timer);
 	free(services);
 	return NULL;
 }

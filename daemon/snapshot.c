@@ -17,19 +17,39 @@ int snapshot_new(struct snapshot **ret_snapshot)
 		return -ENOMEM;
 	snapshot->refs = 1;
 	snapshot->fd = memfd_create("consulcfg", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-	/* Linux before 6.3 does not know the flag. */
-	if (snapshot->fd < 0 && errno == EINVAL)
+	/* Linux before 6.3 does not know the flag, and makes a memfd that anybody could execute. */
+	if (snapshot->fd < 0 && errno == EINVAL) {
 		snapshot->fd = memfd_create("consulcfg", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	/* Clients of other users get descriptors by reopening: read only, for everyone who is
-	 * handed one; without this the default is 0777. */
-	if (snapshot->fd < 0 || fchmod(snapshot->fd, 0444) < 0) {
+		if (snapshot->fd >= 0 && fchmod(snapshot->fd, 0444) < 0)
+			std_closep(&snapshot->fd);
+	}
+	if (snapshot->fd < 0) {
 		int r = -errno;
 
-		snapshot_unref(snapshot);
+		free(snapshot);
 		return r;
 	}
 	*ret_snapshot = snapshot;
 	return 0;
+}
+
+/* What of the two parts lies in [start, end). */
+static int slice(const struct iovec iov[2], size_t start, size_t end, struct iovec ret_slice[2])
+{
+	size_t off = 0;
+	int n = 0;
+
+	for (int i = 0; i < 2; i++) {
+		size_t from = MAX(start, off), to = MIN(end, off + iov[i].iov_len);
+
+		if (from < to)
+			ret_slice[n++] = (struct iovec){
+				.iov_base = (uint8_t *)iov[i].iov_base + (from - off),
+				.iov_len = to - from,
+			};
+		off += iov[i].iov_len;
+	}
+	return n;
 }
 
 int snapshot_write(struct snapshot *snapshot, const struct iovec iov[2], size_t max_bytes)
@@ -38,11 +58,9 @@ int snapshot_write(struct snapshot *snapshot, const struct iovec iov[2], size_t 
 
 	end = total - snapshot->written > max_bytes ? snapshot->written + max_bytes : total;
 	while (snapshot->written < end) {
-		bool in_first = snapshot->written < iov[0].iov_len;
-		const struct iovec *part = &iov[in_first ? 0 : 1];
-		size_t off = snapshot->written - (in_first ? 0 : iov[0].iov_len);
-		size_t len = MIN(part->iov_len - off, end - snapshot->written);
-		ssize_t n = write(snapshot->fd, (const uint8_t *)part->iov_base + off, len);
+		struct iovec parts[2];
+		int n_parts = slice(iov, snapshot->written, end, parts);
+		ssize_t n = writev(snapshot->fd, parts, n_parts);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -106,9 +106,7 @@ static int begin(struct follow *f)
 		return r;
 	}
 	r = ask_genfile(f);
-	if (r == 0)
-		r = f->generation == 0 ? ask_waiting_fetch(f) : ask_fetch(f);
-	return r;
+	return r < 0 ? r : ask_fetch(f);
 }
 
 /* Descriptors of this daemon are of no use, here or to it. */
