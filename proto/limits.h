@@ -29,15 +29,13 @@
 #define LIMIT_HELLO_USEC 5000000 /* a client that says nothing holds its place this long */
 #define LIMIT_REQUEST_USEC 10000000 /* from the first byte of a frame to its last */
 #define LIMIT_STALL_USEC 60000000 /* a client that takes no byte of its replies ties up memory */
-#define LIMIT_PIN_USEC 60000000 /* a list is read to its end in this time; it ties up a snapshot   \
-				 */
+#define LIMIT_PIN_USEC 60000000 /* a list is read to its end in this time; it ties memory up */
 #define LIMIT_BUFFERED_PER_USER (64u << 20) /* half requests, unsent replies; root is exempt */
 #define LIMIT_INLINE_VALUE (16u << 10) /* larger values are sent from the image, not copied */
 #define LIMIT_LIST_PAGE (64u << 10) /* entries of a LIST reply, unless a single one is larger */
 #define LIMIT_MGET_REPLY (1u << 20) /* 64 KiB of keys could name one large value 20 000 times */
 #define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
-#define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms in all   \
-			      */
+#define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
 #define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */
 #define LIMIT_DESCRIPTORS 2 /* sent and not yet taken, per connection: the kernel counts them   \
 			     * against the daemon's RLIMIT_NOFILE, for all clients together */
