@@ -154,3 +154,37 @@ void consul_fixture_assert_content(struct consul_fixture *f, ...)
 	va_end(args);
 	assert_int_equal(set->records.n, n);
 }
+
+struct http_request *consul_fixture_expect_poll(const char *part)
+{
+	fake_http_expect_none(READS);
+	return fake_http_expect(POLLS, part);
+}
+
+struct http_request *consul_fixture_expect_read(bool consistent)
+{
+	struct http_request *request = fake_http_expect(READS, "?recurse");
+
+	fake_http_expect_none(POLLS);
+	assert_null(strstr(request->url, "index="));
+	assert_int_equal(strstr(request->url, "&consistent") != NULL, consistent);
+	return request;
+}
+
+void consul_fixture_assert_failed(
+	struct consul_fixture *f, enum tree_error_kind kind, const char *message)
+{
+	assert_true(f->tree->error.is_set);
+	assert_string_equal(f->tree->error.message, message);
+	assert_int_equal(f->tree->error.kind, kind);
+	assert_true(f->tree->error.retry_at > loop_now());
+	assert_true(f->tree->error.retry_at <= loop_now() + USEC_PER_SEC);
+	fake_http_expect_none(POLLS);
+	fake_http_expect_none(READS);
+}
+
+struct http_request *consul_fixture_expect_retry(struct consul_fixture *f)
+{
+	fake_loop_advance(f->tree->error.retry_at - loop_now());
+	return consul_fixture_expect_read(false);
+}

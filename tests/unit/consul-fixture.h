@@ -44,3 +44,13 @@ void consul_fixture_load(struct consul_fixture *f);
 
 /* Fails the test unless these "key=value" pairs are all that the tree holds. */
 void consul_fixture_assert_content(struct consul_fixture *f, ...);
+
+/* The one request that is under way: a poll, or a read at index 0, consistent or not. */
+struct http_request *consul_fixture_expect_poll(const char *part);
+struct http_request *consul_fixture_expect_read(bool consistent);
+
+/* Fails the test unless the tree has this error and asks again within a second. */
+void consul_fixture_assert_failed(
+	struct consul_fixture *f, enum tree_error_kind kind, const char *message);
+/* Lets that come: a plain read at index 0, as there are contents. */
+struct http_request *consul_fixture_expect_retry(struct consul_fixture *f);
