@@ -299,3 +299,10 @@ def scratch(prefix="cfgd-"):
 def remove(path):
     """Delete a scratch directory."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def one_line(stderr):
+    """Errors are one line for people; returns it."""
+    text = stderr.decode()
+    assert text.endswith("\n") and text.count("\n") == 1 and text.strip(), f"not one line: {text!r}"
+    return text
