@@ -13,7 +13,7 @@
 #define COST_DESCRIPTOR 8
 #define COST_LISTING 1024
 #define COST_PAGE 256
-#define KEYS_PER_COST 4 /* of an MGET */
+#define KEYS_PER_COST ((size_t)4) /* of an MGET */
 
 struct request {
 	struct reply reply;

@@ -276,7 +276,7 @@ int config_file_read(const char *path, config_file_fn fn, void *userdata, char *
 {
 	struct reading reading = { .path = path, .fn = fn, .userdata = userdata };
 	AUTO_FREE char *text = NULL;
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	r = read_text(&reading, &text, &len);

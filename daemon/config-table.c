@@ -10,7 +10,7 @@
 #include "daemon/access.h"
 #include "daemon/config-address.h"
 
-#define YEAR_USEC (365 * 24 * 3600 * USEC_PER_SEC)
+#define YEAR_USEC (UINT64_C(365) * 24 * 3600 * USEC_PER_SEC)
 
 struct row {
 	const char *section;

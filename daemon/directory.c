@@ -187,7 +187,7 @@ static uint64_t retry_delay(const struct feed *feed, uint64_t now)
 /* The tree may be given back while it is told: nothing of the feed is touched afterwards. */
 static void fail_scan(struct feed *feed, int error, const char *message)
 {
-	char copy[sizeof(feed->tree->error.message)] = "";
+	char copy[sizeof(feed->tree->error.message)];
 	uint64_t now = loop_now();
 
 	/* A link that is being replaced, a directory that is being renamed: look again first. */
@@ -202,7 +202,7 @@ static void fail_scan(struct feed *feed, int error, const char *message)
 		feed->failing_since = now;
 	feed->is_good = false;
 	feed->retry_at = now + retry_delay(feed, now);
-	strncat(copy, message, sizeof(copy) - 1);
+	snprintf(copy, sizeof(copy), "%s", message);
 	end_scan(feed);
 	schedule(feed);
 	tree_fail(feed->tree, kind_of_error(error), feed->retry_at, "%s", copy);

@@ -202,6 +202,7 @@ static ssize_t frame_size(const struct span *span, struct wire_header *ret_heade
 
 	if (span->len < sizeof(*ret_header))
 		return 0;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a span with bytes has data */
 	memcpy(ret_header, span->data, sizeof(*ret_header));
 	size = wire_request_size(ret_header);
 	return size > 0 && span->len < (size_t)size ? 0 : size;

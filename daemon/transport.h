@@ -35,7 +35,7 @@ bool transport_is_multiplexed(const struct transport *transport);
 void transport_set_multiplexed(struct transport *transport, bool is_multiplexed);
 
 /* Prepared, not started. 0, -ENOMEM, -EINVAL. */
-int transport_get_new(struct transport *transport, const struct http_get *get, void *userdata,
+int transport_get_new(struct transport *transport, const struct http_get *wanted, void *userdata,
 	struct transport_get **ret_get);
 int transport_get_start(struct transport_get *get); /* once; 0, -ENOMEM */
 /* After a pause: body() gets the piece it refused again, perhaps with more behind it. */

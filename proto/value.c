@@ -24,8 +24,8 @@ static const struct unit durations[] = {
 	{ "s", USEC_PER_SEC },
 	{ "min", 60 * USEC_PER_SEC },
 	{ "h", 3600 * USEC_PER_SEC },
-	{ "d", 24 * 3600 * USEC_PER_SEC },
-	{ "w", 7 * 24 * 3600 * USEC_PER_SEC },
+	{ "d", UINT64_C(24) * 3600 * USEC_PER_SEC },
+	{ "w", UINT64_C(7) * 24 * 3600 * USEC_PER_SEC },
 };
 
 static const struct unit sizes[] = {

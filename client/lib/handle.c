@@ -378,7 +378,7 @@ static int open_on(
 	r = link_connect(link);
 	if (r == 0)
 		r = link_send(link, WIRE_OPEN, &request, &tag);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	do
 		r = link_receive(link, deadline, &reply);

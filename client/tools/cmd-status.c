@@ -42,7 +42,7 @@ static int ask_page(struct status *status, unsigned what, char *after, struct ou
 		r = query_receive(&status->query, &reply);
 	if (r == 0)
 		r = link_reply_head(&reply, head, sizeof(head));
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (reply.len - sizeof(head) < head[1] || head[1] > LIMIT_SERVICE_NAME)
 		return -EBADMSG;

@@ -156,7 +156,8 @@ static int complain(const struct watch *watch, int error)
 
 	if (link_init(&link, watch->context->socket_path) == 0)
 		trouble.socket_path = link_path(&link);
-	if (error == -EACCES && access(trouble.socket_path, W_OK) < 0 && errno == EACCES)
+	if (error == -EACCES && trouble.socket_path && access(trouble.socket_path, W_OK) < 0 &&
+		errno == EACCES)
 		trouble.words = NULL;
 	return message_trouble(watch->context->name, &trouble);
 }

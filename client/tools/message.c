@@ -130,9 +130,9 @@ char *message_duration(uint64_t usec, char *buf, size_t size)
 		uint64_t unit_sec;
 		const char *name;
 	} units[] = {
-		{ 3 * 86400, 86400, "d" },
-		{ 2 * 3600, 3600, "h" },
-		{ 2 * 60, 60, "min" },
+		{ UINT64_C(3) * 86400, 86400, "d" },
+		{ UINT64_C(2) * 3600, 3600, "h" },
+		{ UINT64_C(2) * 60, 60, "min" },
 		{ 1, 1, "s" },
 	};
 	uint64_t sec = usec / USEC_PER_SEC;

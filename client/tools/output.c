@@ -104,6 +104,7 @@ static void output_json_string(struct output *output, const char *text, size_t l
 			continue;
 		}
 		output_text(output, "\\");
+		/* cppcheck-suppress arrayIndexOutOfBoundsCond ; above 13 went its way above */
 		output_bytes(output, c < 0x20 ? &letters[c - 8] : &text[i], 1);
 	}
 	output_bytes(output, text + start, len - start);
