@@ -12,6 +12,13 @@ complain() {
     status=1
 }
 
+# The tree may belong to another user, as in a container.
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=$PWD
+if [ -z "$(git ls-files -- daemon)" ]; then
+    complain ".: git does not list the files of this tree; lint needs a checkout"
+    exit 1
+fi
+
 # Complains about each line of standard input, in front of what to do.
 complain_each() { # WHAT-TO-DO
     local line
