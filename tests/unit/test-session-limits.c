@@ -285,7 +285,7 @@ static void a_connection_keeps_so_many_services(void **state)
 	open_service(client, "shared-first", "shared/");
 	for (unsigned i = 1; i <= LIMIT_SESSION_SERVICES; i++) {
 		snprintf(name, sizeof(name), "shared-%u", i);
-		client_expect(client, client_open(client, name, 0),
+		client_expect(client, client_open(client, name, 5000),
 			i < LIMIT_SESSION_SERVICES ? WIRE_OK : WIRE_LIMIT);
 	}
 	/* All are found, and closing one makes room. */
@@ -294,8 +294,8 @@ static void a_connection_keeps_so_many_services(void **state)
 		client_expect_value(client, client_get(client, name, "k"), "v");
 	}
 	client_expect(client, client_close(client, "shared-7"), WIRE_OK);
-	client_expect(client, client_open(client, "shared-more", 0), WIRE_OK);
-	client_expect(client, client_open(client, "shared-7", 0), WIRE_LIMIT);
+	client_expect(client, client_open(client, "shared-more", 5000), WIRE_OK);
+	client_expect(client, client_open(client, "shared-7", 5000), WIRE_LIMIT);
 	client_free(client);
 }
 
