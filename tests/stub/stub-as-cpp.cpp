@@ -1,0 +1,2 @@
+// The stub in a C++ program.
+#include "client/stub/consulcfg-stub.c"
