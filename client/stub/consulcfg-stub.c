@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * See consulcfg-stub.h. Written from consulcfg-protocol(7). No byte of the daemon is trusted: what
- * does not fit the page is -EPROTO and ends the connection. At most one WATCH and one other request
- * are under way, and a time-out within a reply ends the connection: the op tells whose a reply is,
- * all tags are 0.
+ * does not fit the page is -EPROTO. All tags are 0: with at most one WATCH and one other request
+ * under way, the op tells whose a reply is.
  */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
@@ -223,9 +222,8 @@ static int connect_socket(struct ccfg_stub *stub)
 /* HELLO and OPEN in one write. */
 static int greet(struct ccfg_stub *stub)
 {
-	/* header; protocol 1 to 1, images 1 */
-	static const unsigned char hello[] = { 8, 0, 0, 0, OP_HELLO, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1,
-		0, 1, 0, 0, 0 };
+	/* protocol 1 to 1, images 1 */
+	static const char hello[] = "\10\0\0\0\1\0\0\0\0\0\0\0\1\0\1\0\1\0\0";
 	unsigned char reply[12] = { 0 };
 	struct request request;
 	int r, left = left_ms(stub);
@@ -320,12 +318,13 @@ ssize_t ccfg_stub_get(struct ccfg_stub *stub, const char *key, char *buf, size_t
 int ccfg_stub_list(struct ccfg_stub *stub, const char *prefix, char *buf, size_t size,
 	ccfg_stub_entry_fn *fn, void *userdata)
 {
+	int64_t deadline = now_ms() + stub->timeout_ms;
 	uint64_t generation = 0, cursor = 0;
 	char key[KEY_MAX_LEN + 1];
 	int r;
 
-	stub->deadline = now_ms() + stub->timeout_ms;
 	do {
+		stub->deadline = deadline;
 		r = look_up(stub, OP_LIST, generation, cursor, prefix);
 		if (r < 0)
 			return r;
@@ -339,6 +338,7 @@ int ccfg_stub_list(struct ccfg_stub *stub, const char *prefix, char *buf, size_t
 			stub->is_listing = 1;
 			r = stub->fd < 0 ? 0 : fn(key, buf, (size_t)parse(head + 16, 4), userdata);
 			stub->is_listing = 0;
+			stub->deadline = deadline; /* fn may have tried to look up */
 			if (r != 0)
 				return fail(stub, r); /* the rest of the page may be long */
 		}
