@@ -222,7 +222,7 @@ static int connect_socket(struct ccfg_stub *stub)
 /* HELLO and OPEN in one write. */
 static int greet(struct ccfg_stub *stub)
 {
-	/* protocol 1 to 1, images 1 */
+	/* protocol 1 to 1, images 1; its NUL is the last byte */
 	static const char hello[] = "\10\0\0\0\1\0\0\0\0\0\0\0\1\0\1\0\1\0\0";
 	unsigned char reply[12] = { 0 };
 	struct request request;
