@@ -1,12 +1,26 @@
 """consulcfg-protocol(7) is enough to write a client: a short one, written from it, on the real daemon."""
 
 import base64
+import importlib.machinery
+import importlib.util
 import json
+import struct
+
+import pytest
 
 from support import ROOT
 from support.process import Process, run
 
 CLIENT = ROOT / "tests/support/protocol-client"
+LIST, CHANGED = 6, 8
+
+
+def load():
+    """The client as a module."""
+    loader = importlib.machinery.SourceFileLoader("protocol_client", str(CLIENT))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def ask(daemon, *words):
@@ -62,3 +76,40 @@ def test_watch(daemon, tree, service_name, prefix, tmp_path):
     tree.put(prefix + "key", "2")
     assert watcher.wait() == 0, watcher.stderr
     assert int(watcher.stdout.split()[1]) > first
+
+
+def test_list_goes_on_over_another_connection(daemon, tree, service_name, prefix):
+    for i in range(3):
+        tree.put(prefix + f"big/{i}", bytes(700_000))  # a page each
+    running = daemon(source=tree.source)
+    module = load()
+
+    def page(generation, cursor):
+        client = module.Client(str(running.socket), service_name)
+        reply = client.call(LIST, struct.pack("<QQ", generation, cursor) + client.name)
+        client.socket.close()
+        return struct.unpack_from("<QQ", reply), reply[16 + 24:][:5]
+    (generation, cursor), key = page(0, 0)
+    assert cursor != 0 and key == b"big/0"
+    assert page(generation, cursor)[1] == b"big/1"
+    for wrong in (0, generation - 1):
+        with pytest.raises(module.Failed) as error:
+            page(wrong, cursor)
+        assert error.value.args[0] == CHANGED
+
+
+def test_open_waits_for_data_and_watch_tells_what_a_restart_hid(daemon, tmp_path, service_name):
+    root = tmp_path / "none"
+    running = daemon(source=f"dir:{root}")
+    watcher = Process([CLIENT, running.socket, "watch", service_name, "1"], tmp_path)
+    running.wait_state(service_name, "loading")
+    (root / "config" / service_name).mkdir(parents=True)
+    (root / "config" / service_name / "key").write_text("1")
+    assert watcher.wait() == 0, watcher.stderr
+    generation = int(watcher.stdout)
+    running.stop()
+    (root / "config" / service_name / "key").write_text("2")
+    running.start()
+    client = load().Client(str(running.socket), service_name)
+    assert client.watch(generation) > generation
+    client.socket.close()
