@@ -77,6 +77,7 @@ static bool is_readable(const struct genfile_header *h, size_t size)
 static void take_over(struct genfile *genfile)
 {
 	struct genfile_header *h = genfile->header;
+	void *at = h;
 	uint32_t n_used = genfile->n_slots;
 	struct genfile_header fresh = {
 		.magic = GENFILE_MAGIC_BYTES,
@@ -94,21 +95,21 @@ static void take_over(struct genfile *genfile)
 		genfile_raise(genfile, i);
 	atomic_store(&h->n_slots, genfile->n_slots);
 	atomic_store(&h->n_used, n_used);
-	memcpy(h, &fresh, offsetof(struct genfile_header, n_slots));
+	memcpy(at, &fresh, offsetof(struct genfile_header, n_slots));
 }
 
 static int map(struct genfile *genfile)
 {
-	void *data = mmap(
-		NULL, genfile->size, PROT_READ | PROT_WRITE, MAP_SHARED, genfile->fd, 0);
+	void *data = mmap(NULL, genfile->size, PROT_READ | PROT_WRITE, MAP_SHARED, genfile->fd, 0);
 
 	if (data == MAP_FAILED)
 		return -errno;
 	genfile->header = data;
 	genfile->slots = (struct genfile_slot *)(genfile->header + 1);
-	genfile->n_slots = (uint32_t)MIN((genfile->size - sizeof(struct genfile_header)) /
-						 sizeof(struct genfile_slot),
+	genfile->n_slots = (uint32_t)MIN(
+		(genfile->size - sizeof(struct genfile_header)) / sizeof(struct genfile_slot),
 		(size_t)GENFILE_NO_SLOT - 1);
+	take_over(genfile);
 	return 0;
 }
 
@@ -135,7 +136,6 @@ int genfile_new(const char *runtime_directory, uint32_t n_slots, struct genfile 
 		genfile_free(genfile);
 		return r;
 	}
-	take_over(genfile);
 	*ret_genfile = genfile;
 	*ret_is_lasting = is_lasting;
 	return 0;

@@ -10,8 +10,9 @@ struct genfile;
 
 /*
  * Opens the file of this runtime directory again, or makes it, with room for n_slots; every slot
- * that was ever used is raised. 0 or -errno; -EADDRINUSE: another daemon has it. Where the directory takes no file an anonymous one
- * stands in (*ret_is_lasting false): clients that only ever read then miss a restart.
+ * that was ever used is raised. 0 or -errno; -EADDRINUSE: another daemon has it. Where the
+ * directory takes no file an anonymous one stands in (*ret_is_lasting false): clients that only
+ * ever read then miss a restart.
  */
 int genfile_new(const char *runtime_directory, uint32_t n_slots, struct genfile **ret_genfile,
 	bool *ret_is_lasting);

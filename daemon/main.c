@@ -166,8 +166,8 @@ static int start_genfile(struct daemon *daemon)
 	bool is_lasting = true;
 	int r;
 
-	r = genfile_new(config->runtime_directory, config->max_services, &daemon->genfile,
-		&is_lasting);
+	r = genfile_new(
+		config->runtime_directory, config->max_services, &daemon->genfile, &is_lasting);
 	if (r < 0)
 		return r;
 	if (!is_lasting)

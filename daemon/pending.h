@@ -1,6 +1,6 @@
 /*
- * A request that waits: OPEN for the first data, WATCH and FETCH for another generation. Answered in the
- * order they came, whenever the session has been woken and its output has room.
+ * A request that waits: OPEN for the first data, WATCH and FETCH for another generation. Answered
+ * in the order they came, whenever the session has been woken and its output has room.
  */
 #pragma once
 

@@ -65,8 +65,7 @@ static void read_tree(struct resync *resync, enum resync_state state)
 static void on_same(struct resync *resync)
 {
 	log_debug("%s: resync of %zu keys, all the same, in %.1f ms", resync->tree->prefix,
-		resync->tree->content->records.n,
-		(double)(loop_now() - resync->started_at) / 1000);
+		resync->tree->content->records.n, (double)(loop_now() - resync->started_at) / 1000);
 	tree_confirm(resync->tree);
 	resync_schedule(resync);
 }

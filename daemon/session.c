@@ -59,8 +59,8 @@ static ssize_t send_bytes(struct session *session, struct iovec *parts, size_t n
 		return send_with_descriptors(session, parts, n_parts);
 	/* A reply is nearly always one part, and send() is the cheaper call. */
 	if (n_parts == 1)
-		return send(session->fd, parts->iov_base, parts->iov_len,
-			MSG_NOSIGNAL | MSG_DONTWAIT);
+		return send(
+			session->fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	return sendmsg(session->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
@@ -508,8 +508,7 @@ bool session_may_pass(struct session *session)
 {
 	int n_unread;
 
-	if (session->n_untaken > 0 && ioctl(session->fd, SIOCOUTQ, &n_unread) == 0 &&
-		n_unread == 0)
+	if (session->n_untaken > 0 && ioctl(session->fd, SIOCOUTQ, &n_unread) == 0 && n_unread == 0)
 		session->n_untaken = 0;
 	return session->n_untaken + session->n_fds < LIMIT_DESCRIPTORS;
 }

@@ -4,8 +4,8 @@
  *
  * A header and then slots, all in the byte order of the host. A slot belongs to a service as long
  * as the daemon says so in its reply to FETCH, and may belong to another one later: no names stand
- * here. Clients compare `change` with `!=` and ask by name. It is raised with each publication, when
- * a slot is given to another service, and for every slot when a daemon starts.
+ * here. Clients compare `change` with `!=` and ask by name. It is raised with each publication,
+ * when a slot is given to another service, and for every slot when a daemon starts.
  *
  * The file is made once, at full size, and is never truncated: it is the one mapping that cannot be
  * sealed. It may grow; who has a shorter mapping asks for the file anew.

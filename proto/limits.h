@@ -37,8 +37,9 @@
 #define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
 #define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */
-#define LIMIT_DESCRIPTORS 2 /* sent and not yet taken, per connection: the kernel counts them   \
-			     * against the daemon's RLIMIT_NOFILE, for all clients together */
+#define LIMIT_DESCRIPTORS                                                                          \
+	2 /* sent and not yet taken, per connection: the kernel counts them                        \
+	   * against the daemon's RLIMIT_NOFILE, for all clients together */
 #define LIMIT_WAKE_BATCH 256 /* waiting clients answered in one loop turn */
 #define LIMIT_ACCEPT_BATCH 64 /* connections taken in one loop turn */
 #define LIMIT_ACCEPT_PAUSE_USEC 250000 /* when descriptors or memory are used up */

@@ -38,3 +38,12 @@ static inline int clock_left_ms(uint64_t deadline)
 	left = deadline > now ? (deadline - now + USEC_PER_MSEC - 1) / USEC_PER_MSEC : 0;
 	return (int)MIN(left, (uint64_t)INT_MAX);
 }
+
+/* Runs on while the host sleeps; what daemon and clients share. */
+static inline uint64_t clock_boottime_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}

@@ -94,13 +94,14 @@ struct ccfg_options {
 int ccfg_open(const char *service, const struct ccfg_options *options, ccfg **ret_cfg);
 
 /*
- * Opens an image from a file (made by `consulcfg-dump`, or a backup) instead of asking a daemon: for
- * a program's own tests. It is read once and never changes. 0; -EINVAL; -EBADMSG: not an image;
+ * Opens an image from a file (made by `consulcfg-dump`, or a backup) instead of asking a daemon:
+ * for a program's own tests. It is read once and never changes. 0; -EINVAL; -EBADMSG: not an image;
  * -EPROTONOSUPPORT: of another major version; -ENOENT, … from the system.
  */
 int ccfg_open_image(const char *file, ccfg **ret_cfg);
 
-/* Closes the handle, its bound values and watches; not from within a callback. NULL is fine. Pinned views stay valid until they are unpinned. */
+/* Closes the handle, its bound values and watches; not from within a callback. NULL is fine. Pinned
+ * views stay valid until they are unpinned. */
 void ccfg_close(ccfg *cfg);
 
 /* --- single reads -------------------------------------------------------------------------- */
@@ -250,8 +251,8 @@ typedef void ccfg_change_fn(ccfg *cfg, const struct ccfg_change *change, void *u
 int ccfg_fd(ccfg *cfg);
 
 /*
- * Takes what has arrived and calls the watches, in this thread. Never waits. Returns how many changes
- * were told. Of several threads at a time one calls, the others return 0 at once.
+ * Takes what has arrived and calls the watches, in this thread. Never waits. Returns how many
+ * changes were told. Of several threads at a time one calls, the others return 0 at once.
  */
 int ccfg_dispatch(ccfg *cfg);
 
@@ -265,7 +266,8 @@ int ccfg_dispatch(ccfg *cfg);
 int ccfg_on_change(
 	ccfg *cfg, const char *prefix, ccfg_change_fn *fn, void *userdata, ccfg_watch **ret_watch);
 
-/* No call begins after this returns; one that another thread is in may still go on. NULL is fine. */
+/* No call begins after this returns; one that another thread is in may still go on. NULL is fine.
+ */
 void ccfg_watch_close(ccfg_watch *watch);
 
 /* --- how good is it ------------------------------------------------------------------------ */

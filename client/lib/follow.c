@@ -254,7 +254,7 @@ static int take_snapshot(struct follow *f, uint64_t generation)
 
 static int on_fetch(struct follow *f, const struct link_reply *reply)
 {
-	struct wire_fetch fetch;
+	struct wire_fetch fetch = { 0 };
 	int r;
 
 	if (reply->status == WIRE_UNSUPPORTED)

@@ -3,8 +3,8 @@
  * newer views and what the daemon says about the service. Knows no threads and no forks.
  *
  * By shared memory: FETCH brings descriptors of images, GENFILE the file whose slot tells without a
- * system call that there is a newer one. Where that cannot be (another major version of the image, a
- * sandbox without mmap or descriptors), over the socket: OPEN, and LIST for every page of the
+ * system call that there is a newer one. Where that cannot be (another major version of the image,
+ * a sandbox without mmap or descriptors), over the socket: OPEN, and LIST for every page of the
  * service, from which a view is built here.
  *
  *   down --connect--> fetching (FETCH, GENFILE pending) --OK, KEEP--> settled --ask--> fetching

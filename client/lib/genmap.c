@@ -21,8 +21,8 @@ static int check(struct genmap *map)
 		map->slot_size < sizeof(struct genfile_slot) ||
 		map->slot_size % sizeof(uint64_t) != 0)
 		return -EBADMSG;
-	map->n_slots = (uint32_t)MIN((map->size - map->header_size) / map->slot_size,
-		(size_t)atomic_load(&h->n_slots));
+	map->n_slots = (uint32_t)MIN(
+		(map->size - map->header_size) / map->slot_size, (size_t)atomic_load(&h->n_slots));
 	return 0;
 }
 

@@ -1,4 +1,4 @@
-#include "client/lib/handle.h"
+#include "client/lib/handle-work.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -6,21 +6,11 @@
 #include "client/lib/fork.h"
 #include "proto/key.h"
 
-#define READ_USEC UINT64_C(20000) /* a read waits no longer for a daemon in whatever state */
-#define STEPS_AT_ONCE 64 /* replies taken by one dispatch: a daemon could send for ever */
 #define EVER_DIFFERENT UINT64_C(1) /* as `seen` of no_slot: there may always be something newer */
 #define TAKING (UINT64_C(1) << 63) /* in ccfg::epoch: a thread is taking the handle afresh */
 
 /* Stands in for the slot of a service that has none. */
 static const _Atomic uint64_t no_slot;
-
-static uint64_t boottime_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
 
 /* --- the lock ---------------------------------------------------------------------------- */
 
@@ -40,7 +30,7 @@ static int init_lock(struct ccfg *h)
 }
 
 /* With the lock, or where no other thread is. */
-static struct ccfg_view *view_of(struct ccfg *h)
+struct ccfg_view *handle_newest(struct ccfg *h)
 {
 	return (struct ccfg_view *)(uintptr_t)atomic_load_explicit(&h->view, memory_order_acquire);
 }
@@ -57,7 +47,7 @@ static void take_afresh(struct ccfg *h, uint64_t epoch)
 		sched_yield();
 		return;
 	}
-	follow_restart(&h->follow, view_of(h)->generation,
+	follow_restart(&h->follow, handle_newest(h)->generation,
 		pthread_mutex_trylock(&h->lock) == 0 && !h->is_busy);
 	h->is_busy = h->is_dispatching = false;
 	events_close(&h->events); /* the parent polls another connection */
@@ -66,7 +56,7 @@ static void take_afresh(struct ccfg *h, uint64_t epoch)
 	atomic_store(&h->epoch, epoch);
 }
 
-static void lock(struct ccfg *h)
+void handle_lock(struct ccfg *h)
 {
 	uint64_t epoch = fork_epoch();
 
@@ -75,7 +65,7 @@ static void lock(struct ccfg *h)
 	pthread_mutex_lock(&h->lock);
 }
 
-static void unlock(struct ccfg *h)
+void handle_unlock(struct ccfg *h)
 {
 	pthread_mutex_unlock(&h->lock);
 }
@@ -83,7 +73,7 @@ static void unlock(struct ccfg *h)
 /* --- work -------------------------------------------------------------------------------- */
 
 /* With the lock, when no thread works: what the program's loop is to be woken by. */
-static void set_events(struct ccfg *h)
+void handle_set_events(struct ccfg *h)
 {
 	struct follow *f = &h->follow;
 	uint64_t at = UINT64_MAX;
@@ -99,24 +89,24 @@ static void set_events(struct ccfg *h)
 }
 
 /* From the lock to the work and back. */
-static void begin_work(struct ccfg *h)
+void handle_begin_work(struct ccfg *h)
 {
 	h->is_busy = true;
-	unlock(h);
+	handle_unlock(h);
 }
 
-static void end_work(struct ccfg *h)
+void handle_end_work(struct ccfg *h)
 {
-	lock(h);
+	handle_lock(h);
 	h->is_busy = false;
-	set_events(h);
+	handle_set_events(h);
 	pthread_cond_broadcast(&h->changed);
 }
 
 /* With the lock. */
-static void take_info(struct ccfg *h, const struct wire_info *info)
+void handle_take_info(struct ccfg *h, const struct wire_info *info)
 {
-	uint64_t now = boottime_usec(), age = le64_get(info->age_usec);
+	uint64_t now = clock_boottime_usec(), age = le64_get(info->age_usec);
 
 	h->state = le32_get(info->state);
 	h->confirmed_at = age < now ? now - age : 0;
@@ -145,7 +135,7 @@ static void retire(struct ccfg *h, struct ccfg_view *view)
 /* With the lock. Returns the view before. */
 static struct ccfg_view *publish(struct ccfg *h, struct ccfg_view *view)
 {
-	struct ccfg_view *old = view_of(h);
+	struct ccfg_view *old = handle_newest(h);
 
 	atomic_store_explicit(&h->view, view, memory_order_release);
 	for (struct bound *bound = h->bounds; bound; bound = bound->next)
@@ -163,12 +153,11 @@ static void take_slot(struct ccfg *h)
 		return;
 	atomic_store_explicit(
 		&h->change, f->slot ? &f->slot->change : &no_slot, memory_order_release);
-	atomic_store_explicit(
-		&h->seen, f->slot ? f->change : EVER_DIFFERENT, memory_order_release);
+	atomic_store_explicit(&h->seen, f->slot ? f->change : EVER_DIFFERENT, memory_order_release);
 }
 
 /* A step of the follower, and what it brought made public. As follow_step(). */
-static int step(struct ccfg *h, uint64_t deadline)
+int handle_step(struct ccfg *h, uint64_t deadline)
 {
 	struct follow *f = &h->follow;
 	struct ccfg_view *old = NULL;
@@ -176,24 +165,24 @@ static int step(struct ccfg *h, uint64_t deadline)
 
 	if (!f->news && !f->has_info)
 		return r;
-	lock(h);
+	handle_lock(h);
 	if (f->news)
 		old = publish(h, TAKE_PTR(f->news));
 	take_slot(h);
 	if (f->has_info)
-		take_info(h, &f->info);
+		handle_take_info(h, &f->info);
 	f->has_info = false;
-	unlock(h);
+	handle_unlock(h);
 	if (old || h->retired)
 		retire(h, old);
 	return r;
 }
 
 /* This process may have become another user: the daemon is to judge that one. */
-static void ask(struct ccfg *h)
+void handle_follow_ask(struct ccfg *h)
 {
 	if (link_is_up(&h->follow.link) && link_is_of_another_user(&h->follow.link))
-		follow_restart(&h->follow, view_of(h)->generation, true);
+		follow_restart(&h->follow, handle_newest(h)->generation, true);
 	follow_ask(&h->follow);
 }
 
@@ -204,11 +193,12 @@ static void refresh(struct ccfg *h)
 	bool may_wait = now >= h->waiting.retry_at;
 	int r;
 
-	ask(h);
+	handle_follow_ask(h);
 	do {
 		if (!link_is_up(&h->follow.link) && now < h->follow.reconnecting.retry_at)
 			return;
-		r = step(h, may_wait && follow_is_owed(&h->follow) ? deadline : CLOCK_NO_WAIT);
+		r = handle_step(
+			h, may_wait && follow_is_owed(&h->follow) ? deadline : CLOCK_NO_WAIT);
 		now = clock_now_usec();
 	} while (r != -ETIMEDOUT && now < deadline && (r < 0 || follow_is_owed(&h->follow)));
 	if (!follow_is_owed(&h->follow))
@@ -228,20 +218,20 @@ static bool is_due(struct ccfg *h)
 }
 
 /* With the lock. */
-static void catch_up(struct ccfg *h)
+void handle_catch_up_locked(struct ccfg *h)
 {
 	if (h->is_busy || !is_due(h))
 		return;
-	begin_work(h);
+	handle_begin_work(h);
 	refresh(h);
-	end_work(h);
+	handle_end_work(h);
 }
 
 void handle_catch_up(struct ccfg *h)
 {
-	lock(h);
-	catch_up(h);
-	unlock(h);
+	handle_lock(h);
+	handle_catch_up_locked(h);
+	handle_unlock(h);
 }
 
 struct ccfg_view *handle_view(struct ccfg *h)
@@ -256,9 +246,9 @@ struct ccfg_view *handle_view(struct ccfg *h)
 		hazard_leave(hazard);
 		return view;
 	}
-	lock(h);
-	view = view_ref(view_of(h));
-	unlock(h);
+	handle_lock(h);
+	view = view_ref(handle_newest(h));
+	handle_unlock(h);
 	return view;
 }
 
@@ -276,7 +266,7 @@ static int patient_step(struct ccfg *h, uint64_t deadline)
 
 	if (!link_is_up(&h->follow.link) && clock_now_usec() < retry_at)
 		return sleep_until(MIN(retry_at, deadline));
-	return step(h, deadline);
+	return handle_step(h, deadline);
 }
 
 /* Until the thread that works has something, or stops. */
@@ -305,26 +295,27 @@ int handle_wait(struct ccfg *h, uint64_t after_generation, uint64_t deadline)
 	int r = 0;
 
 	if (h->is_fixed)
-		return view_of(h)->generation != after_generation ? 0 : wait_in_vain(deadline);
-	lock(h);
-	catch_up(h);
-	while (view_of(h)->generation == after_generation && r != -EINTR &&
+		return handle_newest(h)->generation != after_generation ? 0
+									: wait_in_vain(deadline);
+	handle_lock(h);
+	handle_catch_up_locked(h);
+	while (handle_newest(h)->generation == after_generation && r != -EINTR &&
 		clock_now_usec() < deadline) {
 		if (h->is_busy) {
 			wait_for_others(h, deadline);
 			continue;
 		}
-		begin_work(h);
-		ask(h);
+		handle_begin_work(h);
+		handle_follow_ask(h);
 		follow_ask_to_wait(&h->follow);
 		r = patient_step(h, deadline);
-		end_work(h);
+		handle_end_work(h);
 	}
-	if (view_of(h)->generation != after_generation)
+	if (handle_newest(h)->generation != after_generation)
 		r = 0;
 	else if (r != -EINTR)
 		r = -ETIMEDOUT;
-	unlock(h);
+	handle_unlock(h);
 	return r;
 }
 
@@ -348,12 +339,12 @@ static bool is_refusal(int error)
 
 int handle_open(struct ccfg *h, uint64_t deadline)
 {
-	while (view_of(h)->generation == 0) {
+	while (handle_newest(h)->generation == 0) {
 		int r = patient_step(h, deadline);
 
 		if (is_refusal(r))
 			return r;
-		if (view_of(h)->generation == 0 && clock_now_usec() >= deadline)
+		if (handle_newest(h)->generation == 0 && clock_now_usec() >= deadline)
 			return link_is_up(&h->follow.link) ? -ETIMEDOUT : h->follow.error;
 	}
 	return 0;
@@ -365,258 +356,21 @@ int handle_open_now(struct ccfg *h)
 	return is_refusal(h->follow.error) ? h->follow.error : 0;
 }
 
-/* --- how good it is ---------------------------------------------------------------------- */
-
-static int open_on(
-	struct link *link, const char *service, uint64_t deadline, struct wire_info *ret_info)
-{
-	const struct wire_request request = { .service = service, .service_len = strlen(service) };
-	struct link_reply reply;
-	uint32_t tag;
-	int r;
-
-	r = link_connect(link);
-	if (r == 0)
-		r = link_send(link, WIRE_OPEN, &request, &tag);
-	if (r != 0)
-		return r;
-	do
-		r = link_receive(link, deadline, &reply);
-	while (r == -EINTR || (r == 0 && reply.tag != tag));
-	if (r == 0)
-		r = link_status_error(reply.status);
-	if (r == 0)
-		r = link_reply_head(&reply, ret_info, sizeof(*ret_info));
-	return r;
-}
-
-/* On a connection of its own: another thread may wait on the handle's for hours. */
-static int ask_daemon(struct ccfg *h, uint64_t deadline, struct wire_info *ret_info)
-{
-	struct link link;
-	int r;
-
-	r = link_init(&link, link_path(&h->follow.link));
-	if (r == 0)
-		r = open_on(&link, h->service, deadline, ret_info);
-	link_done(&link);
-	return r;
-}
-
-/* With the lock; r is what ask_daemon() gave. */
-static void take_answer(struct ccfg *h, int r, const struct wire_info *info)
-{
-	if (r == 0)
-		take_info(h, info);
-	else if (r == -ENODATA)
-		h->state = WIRE_LOADING;
-	h->asking_error = r == -ENODATA ? 0 : r;
-	if (h->asking_error < 0)
-		backoff_fail(&h->asking, clock_now_usec());
-	else
-		backoff_reset(&h->asking);
-}
-
-/* With the lock. */
-static enum ccfg_state judge(struct ccfg *h)
-{
-	if (view_of(h)->generation == 0)
-		return CCFG_LOADING;
-	/* A new daemon that has nothing yet: what is held is a copy in memory. */
-	if (h->asking_error < 0 || h->state == WIRE_LOADING || h->state > WIRE_FROZEN)
-		return CCFG_STALE;
-	return (enum ccfg_state)h->state;
-}
-
-/* With the lock. What the daemon shows in memory, as long as we hold what it shows. */
-static bool take_shown(struct ccfg *h)
-{
-	const struct follow *f = &h->follow;
-	const struct genfile_slot *slot = f->slot;
-
-	if (h->is_busy || !slot || !link_is_up(&f->link) || !f->is_settled)
-		return false;
-	/* With something newer untaken it may be another service's by now. */
-	if (!h->is_manual && atomic_load(&slot->change) != f->change)
-		return false;
-	h->state = genmap_is_alive(f->map, boottime_usec() * NSEC_PER_USEC)
-			   ? atomic_load_explicit(&slot->state, memory_order_relaxed)
-			   : (uint32_t)WIRE_STALE;
-	h->confirmed_at =
-		atomic_load_explicit(&slot->confirmed_at, memory_order_relaxed) / NSEC_PER_USEC;
-	h->index = atomic_load_explicit(&slot->index, memory_order_relaxed);
-	h->asking_error = 0;
-	return true;
-}
-
-static uint64_t count_unparsable(const struct ccfg *h)
-{
-	uint64_t n = 0;
-
-	for (const struct bound *bound = h->bounds; bound; bound = bound->next)
-		n += bound->is_bad;
-	return n;
-}
-
-static uint64_t age_of(const struct ccfg *h)
-{
-	uint64_t now = boottime_usec();
-
-	if (h->confirmed_at == 0)
-		return UINT64_MAX;
-	return now > h->confirmed_at ? now - h->confirmed_at : 0;
-}
-
-void handle_ask(struct ccfg *h, struct handle_info *ret_info)
-{
-	uint64_t deadline = clock_after_usec(READ_USEC);
-	struct wire_info info;
-	bool is_known;
-	int r;
-
-	lock(h);
-	catch_up(h);
-	is_known = h->is_fixed || take_shown(h);
-	if (!is_known && h->is_manual) {
-		h->asking_error = h->follow.error < 0 ? h->follow.error : -ENOTCONN;
-	} else if (!is_known && clock_now_usec() >= h->asking.retry_at) {
-		unlock(h);
-		r = ask_daemon(h, deadline, &info);
-		lock(h);
-		take_answer(h, r, &info);
-	}
-	*ret_info = (struct handle_info){
-		.view = view_ref(view_of(h)),
-		.state = judge(h),
-		.error = h->asking_error,
-		.age_usec = age_of(h),
-		.index = h->index,
-		.n_unparsable = count_unparsable(h),
-	};
-	unlock(h);
-}
-
 /* --- bound values ------------------------------------------------------------------------ */
 
-struct bound *handle_bind(
-	struct ccfg *h, enum bound_type type, const char *key, uint64_t fallback)
+struct bound *handle_bind(struct ccfg *h, enum bound_type type, const char *key, uint64_t fallback)
 {
 	struct bound *bound = bound_new(h, type, key, fallback);
 
 	if (!bound)
 		return NULL;
-	lock(h);
-	catch_up(h);
-	bound_update(bound, view_of(h));
+	handle_lock(h);
+	handle_catch_up_locked(h);
+	bound_update(bound, handle_newest(h));
 	bound->next = h->bounds;
 	h->bounds = bound;
-	unlock(h);
+	handle_unlock(h);
 	return bound;
-}
-
-/* --- changes ----------------------------------------------------------------------------- */
-
-int handle_fd(struct ccfg *h)
-{
-	int r = 0;
-
-	lock(h);
-	if (h->events.epoll_fd < 0) {
-		r = events_open(&h->events);
-		if (r == 0 && !h->is_busy && !h->is_fixed)
-			set_events(h);
-	}
-	r = r < 0 ? r : h->events.epoll_fd;
-	unlock(h);
-	return r;
-}
-
-/* With the lock. */
-static void take_arrived(struct ccfg *h)
-{
-	struct follow *f = &h->follow;
-	int r = 0;
-
-	if (h->is_busy || h->is_fixed)
-		return;
-	begin_work(h);
-	ask(h);
-	for (int i = 0; i < STEPS_AT_ONCE && r != -ETIMEDOUT && r != -EINTR; i++) {
-		if (!link_is_up(&f->link) && clock_now_usec() < f->reconnecting.retry_at)
-			break;
-		r = step(h, CLOCK_NO_WAIT);
-	}
-	end_work(h);
-}
-
-/* Without the lock, which the program's functions may need. */
-static unsigned tell(struct ccfg *h, struct ccfg_watch *watch, struct ccfg_view *view)
-{
-	struct ccfg_view *before = watch->view;
-	unsigned n = 0;
-
-	if (before == view)
-		return 0;
-	watch->view = view_ref(view);
-	unlock(h);
-	n = watch_tell(watch, before, view);
-	view_unref(before);
-	lock(h);
-	return n;
-}
-
-int handle_dispatch(struct ccfg *h)
-{
-	struct ccfg_view *view;
-	unsigned n = 0;
-
-	lock(h);
-	take_arrived(h);
-	if (h->is_dispatching) { /* another thread, or who called one of the functions */
-		unlock(h);
-		return 0;
-	}
-	h->is_dispatching = true;
-	events_set_news(&h->events, false);
-	view = view_ref(view_of(h));
-	for (struct ccfg_watch *watch = h->watches.first; watch; watch = watch->next)
-		if (!watch->is_closed)
-			n += tell(h, watch, view);
-	h->is_dispatching = false;
-	watches_sweep(&h->watches);
-	unlock(h);
-	view_unref(view);
-	return (int)MIN(n, (unsigned)INT_MAX);
-}
-
-int handle_watch(struct ccfg *h, const char *prefix, ccfg_change_fn *fn, void *userdata,
-	struct ccfg_watch **ret_watch)
-{
-	struct ccfg_watch *watch, **at;
-
-	lock(h);
-	watch = watch_new(h, view_of(h), prefix, fn, userdata);
-	if (watch) {
-		for (at = &h->watches.first; *at; at = &(*at)->next)
-			;
-		*at = watch; /* in the order they came */
-	}
-	unlock(h);
-	if (!watch)
-		return -ENOMEM;
-	*ret_watch = watch;
-	return 0;
-}
-
-void handle_unwatch(struct ccfg_watch *watch)
-{
-	struct ccfg *h = watch->handle;
-
-	lock(h);
-	watch->is_closed = true;
-	if (!h->is_dispatching)
-		watches_sweep(&h->watches);
-	unlock(h);
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -695,8 +449,8 @@ struct ccfg *handle_free(struct ccfg *h)
 	if (!h)
 		return NULL;
 	/* In a child that never read, what is freed belongs to the parent's threads. */
-	lock(h);
-	unlock(h);
+	handle_lock(h);
+	handle_unlock(h);
 	follow_done(&h->follow);
 	events_close(&h->events);
 	watches_done(&h->watches);
@@ -707,7 +461,7 @@ struct ccfg *handle_free(struct ccfg *h)
 		h->retired = view->next_retired;
 		view_unref(view);
 	}
-	view_unref(view_of(h));
+	view_unref(handle_newest(h));
 	pthread_cond_destroy(&h->changed);
 	pthread_mutex_destroy(&h->lock);
 	free(h);

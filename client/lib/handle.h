@@ -44,7 +44,8 @@ struct ccfg {
 	/* Of the thread that is busy, else under the lock. */
 	struct follow follow;
 	struct backoff waiting; /* for a daemon that does not answer */
-	struct ccfg_view *retired; /* replaced, and still in a reader's hands when that was looked at */
+	struct ccfg_view
+		*retired; /* replaced, and still in a reader's hands when that was looked at */
 };
 
 struct handle_info {
@@ -125,7 +126,8 @@ struct bound *handle_bind(
 /* The descriptor to poll; -errno. */
 int handle_fd(struct ccfg *handle);
 
-/* Takes what has arrived, without waiting, and calls the watches. How many changes they were told. */
+/* Takes what has arrived, without waiting, and calls the watches. How many changes they were told.
+ */
 int handle_dispatch(struct ccfg *handle);
 
 /* A watch whose first change is one after now. 0, -ENOMEM. */

@@ -5,7 +5,7 @@
 #include <sched.h>
 #include <sys/syscall.h>
 
-#define WAIT_TURNS 100 /* a read takes less than a microsecond, unless its thread is interrupted */
+#define WAIT_TURNS 100 /* a read takes under a microsecond, unless it is interrupted */
 
 _Thread_local struct hazard *hazard_own;
 bool hazard_is_cheap;

@@ -1,6 +1,7 @@
 /*
  * Unpinned reads without a lock and without a shared count: each thread has one hazard, where it
- * writes down the view it is reading; whoever replaced a view looks at all hazards before freeing it.
+ * writes down the view it is reading; whoever replaced a view looks at all hazards before freeing
+ * it.
  *
  * The reader's store must be seen before its second look at the pointer. On Linux the writer pays
  * for that, with membarrier(2); where that is refused the reader does, with a full barrier.

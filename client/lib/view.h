@@ -24,7 +24,8 @@ int view_new(const struct records *records, uint64_t digest, uint64_t generation
 /*
  * Maps the image behind a descriptor, which the caller closes. Costs the same for any number of
  * entries: seals, size and header are checked here, each offset when it is followed.
- * 0; -EBADMSG: not sealed, or no image; -EPROTONOSUPPORT: another major version; -errno of mmap().
+ * 0; -EBADMSG: not sealed, or no image; -EPROTONOSUPPORT: another major version; any other -errno:
+ * it cannot be mapped here.
  */
 int view_map(int fd, uint64_t generation, struct ccfg_view **ret_view);
 

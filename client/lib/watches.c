@@ -36,8 +36,8 @@ struct walk {
 
 static void walk_next(struct walk *walk, const struct ccfg_watch *watch)
 {
-	walk->has_record = image_next(walk->image, watch->prefix, watch->prefix_len, &walk->cursor,
-		&walk->record);
+	walk->has_record = image_next(
+		walk->image, watch->prefix, watch->prefix_len, &walk->cursor, &walk->record);
 }
 
 static struct walk walk_begin(const struct ccfg_view *view, const struct ccfg_watch *watch)
@@ -63,14 +63,13 @@ static bool is_same_value(const struct record *a, const struct record *b)
 	return a->value_len == b->value_len && memcmp(a->value, b->value, a->value_len) == 0;
 }
 
-static void tell(const struct ccfg_watch *watch, const struct record *old, const struct record *new,
-	uint64_t generation)
+static void tell(const struct ccfg_watch *watch, const struct record *key, const struct record *old,
+	const struct record *new, uint64_t generation)
 {
-	const struct record *any = new ? new : old;
 	const struct ccfg_change change = {
 		.size = sizeof(change),
-		.key = any->key,
-		.key_len = any->key_len,
+		.key = key->key,
+		.key_len = key->key_len,
 		.old_value = old ? old->value : NULL,
 		.old_len = old ? old->value_len : 0,
 		.new_value = new ? new->value : NULL,
@@ -91,8 +90,9 @@ unsigned watch_tell(const struct ccfg_watch *watch, const struct ccfg_view *befo
 		int order = order_of(&old, &new);
 
 		if (order != 0 || !is_same_value(&old.record, &new.record)) {
-			tell(watch, order <= 0 ? &old.record : NULL,
-				order >= 0 ? &new.record : NULL, after->generation);
+			tell(watch, order <= 0 ? &old.record : &new.record,
+				order <= 0 ? &old.record : NULL, order >= 0 ? &new.record : NULL,
+				after->generation);
 			n++;
 		}
 		if (order <= 0)

@@ -5,7 +5,7 @@
  * under way, the op tells whose a reply is.
  */
 #ifndef _POSIX_C_SOURCE
-#define _POSIX_C_SOURCE 200809L
+#define _POSIX_C_SOURCE 200809L /* NOLINT(bugprone-reserved-identifier): POSIX asks for it */
 #endif
 
 #include "consulcfg-stub.h"

@@ -53,7 +53,7 @@ done < <(git grep -nE '^static inline .*[( *][a-z0-9_]+\(' -- 'proto/*.h' 'daemo
 
 # --- the library ------------------------------------------------------------------------------------------------------
 
-header=$(gcc -fpreprocessed -dD -E -P client/lib/consulcfg.h | grep -oE '\bccfg_[a-z0-9_]+\(' | tr -d '(' | sort -u)
+header=$(gcc -fpreprocessed -dD -E -P client/lib/consulcfg.h | grep -oE '\bccfg_[a-z0-9_]+\(' | tr -d '(' | grep -v '_fn$' | sort -u)
 script=$(grep -oE '^[[:space:]]*ccfg_[a-z0-9_]+;' client/lib/libconsulcfg.sym | tr -d ' \t;' | sort -u)
 library=$(nm -D --defined-only "$build/client/libconsulcfg.so.0" |
     awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort -u)
