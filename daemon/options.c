@@ -40,7 +40,7 @@ static const struct option long_options[] = {
 };
 
 static const char help[] =
-	"Usage: consulcfgd [OPTION]...\n"
+	"usage: consulcfgd [OPTIONS]\n"
 	"Keeps the configuration of this host's services in memory, live from Consul.\n"
 	"\n"
 	"  --config FILE              read FILE and FILE.d/*.conf instead of\n"

@@ -1,0 +1,115 @@
+"""--help and the man pages say the same."""
+
+import re
+
+import pytest
+
+from support import ROOT, process
+from support.daemon import build_directory
+
+VERBS = ("get", "list", "watch", "status")
+COMMON = "OPTIONS OF EVERY VERB"
+PROGRAMS = {  # program: (page, sections that describe its options)
+    "consulcfgd": ("consulcfgd.8", ["OPTIONS"]),
+    "consulcfg": ("consulcfg.1", [COMMON]),
+    **{f"consulcfg-{verb}": ("consulcfg.1", [f"CONSULCFG-{verb.upper()}", COMMON]) for verb in VERBS},
+}
+ALTERNATIVE = re.compile(r"(--?[\w-]+)(?: ([A-Z][A-Z.=]*))?")
+
+
+def help_of(*words):
+    done = process.run([build_directory() / words[0], *words[1:], "--help"])
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode().splitlines()
+
+
+def page(name):
+    """The sections of a page as {heading: lines}; markup is left in."""
+    sections = {}
+    lines = (ROOT / "man" / f"{name}.scd").read_text().splitlines()
+    for line in lines[1:]:
+        if line.startswith("# "):
+            heading = line[2:]
+            sections[heading] = []
+        elif sections:
+            sections[heading].append(line)
+    return sections
+
+
+def options_of_help(lines):
+    """{option: its argument or None}"""
+    found = {}
+    for line in lines:
+        match = re.match(r"  (-\S+?)(?:, (--\S+))?(?: ([A-Z][A-Z.=]*))?(?:  *\S.*)$", line)
+        if match:
+            found.update({name: match[3] for name in match.group(1, 2) if name})
+    return found
+
+
+def options_of_page(sections, headings):
+    found = {}
+    for heading in headings:
+        for line in sections[heading]:
+            match = re.fullmatch(r"\*(-[\w-]+)\*(?:, \*(--[\w-]+)\*)?(?: _(\S+)_)?", line)
+            if match:
+                found.update({name: match[3] for name in match.group(1, 2) if name})
+    return found
+
+
+def synopsis(program, sections):
+    """What the page's SYNOPSIS says of a program: ({option: argument}, operands)."""
+    options, operands = {}, []
+    for line in sections["SYNOPSIS"]:
+        line = line.removesuffix("++")
+        if not line.startswith(f"*{program}* "):
+            continue
+        rest = re.sub(r"[*_]", "", line[len(program) + 3:])
+        for group in re.findall(r"\[(-[^]]+)\]|(--\w+)", rest):
+            options.update(ALTERNATIVE.fullmatch(choice).groups() for choice in (group[0] or group[1]).split("|"))
+        operand = re.sub(r"\[-[^]]+\](\.\.\.)?|--\w+|(?<= )\|", "", rest).strip()
+        operands += [operand] if operand else []
+    return options, " ".join(operands)
+
+
+def difference(one, other):
+    """Names what only one of two says, or says otherwise; empty: nothing."""
+    lines = []
+    for name in sorted(set(one) | set(other)):
+        for here, there, where in ((one, other, "--help only"), (other, one, "the page only")):
+            if name in here and name not in there:
+                lines.append(f"{name}: in {where}")
+        if name in one and name in other and one[name] != other[name]:
+            lines.append(f"{name}: takes {one[name]} in --help, {other[name]} in the page")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_and_page_have_the_same_options(program):
+    name, headings = PROGRAMS[program]
+    shown = options_of_help(help_of(program))
+    assert shown.get("--help", "absent") is None, "the options of --help were not understood"
+    assert not difference(shown, options_of_page(page(name), headings))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_and_synopsis_agree(program):
+    """The usage line has the operands of the page's synopsis; that lists every option of the program itself."""
+    name, headings = PROGRAMS[program]
+    sections = page(name)
+    usage = [line for line in help_of(program) if line.startswith("usage: ")]
+    assert len(usage) == 1
+    options, operands = synopsis(program, sections)
+    assert usage[0] == f"usage: {program} [OPTIONS] {operands}".rstrip()
+    assert not difference(options_of_page(sections, headings[:1]), options), "--help: OPTIONS, the page: SYNOPSIS"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_both_spellings_of_a_verb_have_one_help(verb):
+    assert help_of("consulcfg", verb) == help_of(f"consulcfg-{verb}")
+
+
+def test_every_verb_is_listed_with_its_summary():
+    lines = help_of("consulcfg")
+    start = lines.index("verbs (also as consulcfg-VERB; each has a --help):") + 1
+    found = dict(line.split(None, 1) for line in lines[start:lines.index("", start)])
+    assert found == {verb: help_of(f"consulcfg-{verb}")[1] for verb in VERBS}
