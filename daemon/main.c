@@ -3,6 +3,7 @@
  */
 #include <malloc.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "daemon/config.h"
@@ -36,14 +37,28 @@ struct daemon {
 	struct server *server;
 	struct listener *listeners[MAX_LISTENERS];
 	unsigned n_listeners;
+	bool has_own_socket; /* false: the service manager's */
 	struct loop_signal *sigterm, *sigint, *sighup;
 	struct loop_timer *watchdog;
 };
 
+/* Takes the message. */
 static int say(char *message, int error)
 {
 	fprintf(stderr, "consulcfgd: %s\n", message ? message : strerror(-error));
 	free(message);
+	return error;
+}
+
+static int PRINTF_FORMAT(2, 3) complain(int error, const char *format, ...)
+{
+	va_list args;
+
+	fputs("consulcfgd: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
 	return error;
 }
 
@@ -77,6 +92,36 @@ static int reconfigure_source(struct daemon *daemon, const struct config *config
 	return consul_source_reconfigure(daemon->source, config);
 }
 
+static void swap(char **one, char **other)
+{
+	char *text = *one;
+
+	*one = *other;
+	*other = text;
+}
+
+/*
+ * Where and how to listen stays as it is until a restart: new settings of it are not taken, so that
+ * the next reload compares with what is in use.
+ */
+static void keep_socket(const struct daemon *daemon, struct config *config)
+{
+	struct config *old = daemon->config;
+
+	if (std_streq(old->socket_path, config->socket_path) &&
+		std_streq(old->socket_group ? old->socket_group : "",
+			config->socket_group ? config->socket_group : "") &&
+		old->socket_mode == config->socket_mode)
+		return;
+	if (daemon->has_own_socket)
+		log_warning("reload: path, group and mode of [socket] take a restart; until then "
+			    "clients connect at %s as before",
+			old->socket_path);
+	swap(&old->socket_path, &config->socket_path);
+	swap(&old->socket_group, &config->socket_group);
+	config->socket_mode = old->socket_mode;
+}
+
 /* The new settings in place of the old ones; whatever refuses them leaves the old ones. */
 static int apply_config(struct daemon *daemon, struct config *config)
 {
@@ -91,6 +136,7 @@ static int apply_config(struct daemon *daemon, struct config *config)
 		log_error("reload: %s; the old settings stay", strerror(-r));
 		return r;
 	}
+	keep_socket(daemon, config);
 	log_set_level(config->log_level);
 	r = services_configure(daemon->services, config);
 	if (r < 0)
@@ -191,28 +237,47 @@ static int start_signals(struct daemon *daemon)
 	return r;
 }
 
+/* What a socket unit names may be anything; what is no stream of Unix clients has no peer to judge.
+ */
+static int take_passed(struct daemon *daemon, int fd)
+{
+	int r;
+
+	if (!manager_is_listening_unix(fd))
+		return complain(-ENOTSOCK,
+			"descriptor %d of the service manager is not a listening Unix stream "
+			"socket; see ListenStream= of consulcfgd.socket",
+			fd);
+	r = listener_new(daemon->server, fd, &daemon->listeners[daemon->n_listeners]);
+	if (r < 0)
+		return say(NULL, r);
+	daemon->n_listeners++;
+	return 0;
+}
+
 /* Sockets of the service manager; else one of our own. */
 static int start_listeners(struct daemon *daemon)
 {
 	int n = manager_listen_fds();
 	char *message = NULL;
-	int r;
+	int r = 0;
 
 	if (n < 0)
 		return say(NULL, n);
-	for (int i = 0; i < n && i < MAX_LISTENERS; i++) {
-		r = listener_new(daemon->server, FIRST_PASSED_FD + i,
-			&daemon->listeners[daemon->n_listeners]);
-		if (r < 0)
-			return say(NULL, r);
-		daemon->n_listeners++;
-	}
-	if (daemon->n_listeners > 0)
-		return 0;
+	if (n > MAX_LISTENERS)
+		return complain(-E2BIG,
+			"the service manager passes %d sockets and the daemon takes %d; see "
+			"ListenStream= of consulcfgd.socket",
+			n, MAX_LISTENERS);
+	for (int i = 0; i < n && r == 0; i++)
+		r = take_passed(daemon, FIRST_PASSED_FD + i);
+	if (n > 0)
+		return r;
 	r = listener_bind(daemon->server, daemon->config, &daemon->listeners[0], &message);
 	if (r < 0)
 		return say(message, r);
 	daemon->n_listeners = 1;
+	daemon->has_own_socket = true;
 	return 0;
 }
 

@@ -86,13 +86,14 @@ class Daemon:
     source: the argument of --source, e.g. "dir:PATH" or "consul:URL"; None: what the config says.
     config: the text of the config file (the host's own file is never read).
     wrapper: words in front of the command, e.g. ("strace", "-f", "-o", FILE).
+    socket_option: False: without --socket; the path is what the config says, by default the same.
     The directories stay the same over restart(), the short one (socket, runtime) goes at the end of the test.
     """
 
     made = []  # every Daemon not yet closed; conftest closes them
 
     def __init__(self, tmp_path, source=None, config=None, args=(), env=None, start=True, ready=True, wrapper=(),
-                 log_level="debug"):
+                 log_level="debug", socket_option=True):
         self.build = build_directory()
         self.tmp_path = pathlib.Path(tmp_path)
         self.source = source
@@ -101,6 +102,7 @@ class Daemon:
         self.env = dict(env or {})
         self.wrapper = tuple(wrapper)
         self.log_level = log_level
+        self.socket_option = socket_option
         self.process = None
         self.short = process.scratch()
         self.runtime = self.short / "run"
@@ -119,8 +121,10 @@ class Daemon:
     def argv(self):
         """The whole command line; also writes the config file."""
         self.config_path.write_text(self.config)
-        words = [self.build / "consulcfgd", "--config", self.config_path, "--socket", self.socket,
-                 "--state-directory", self.state, "--runtime-directory", self.runtime, "--log-level", self.log_level]
+        words = [self.build / "consulcfgd", "--config", self.config_path, "--state-directory", self.state,
+                 "--runtime-directory", self.runtime, "--log-level", self.log_level]
+        if self.socket_option:
+            words += ["--socket", self.socket]
         if self.source is not None:
             words += ["--source", self.source]
         return [os.fspath(word) for word in words + self.args]
@@ -167,6 +171,16 @@ class Daemon:
 
     def sighup(self):
         self.process.signal(signal.SIGHUP)
+
+    def reload(self, config, deadline=10.0):
+        """Replace the config file, SIGHUP, wait until the reload is over; return what it logged."""
+        self.config = config
+        self.config_path.write_text(config)
+        before, start = len(self.notify.values("READY")), len(self.log())
+        self.sighup()
+        wait_until(lambda: len(self.notify.values("READY")) > before, deadline,
+                   lambda: f"the end of the reload; the log is\n{self.log()[start:]}")
+        return self.log()[start:]
 
     @contextlib.contextmanager
     def stopped(self):
