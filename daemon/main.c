@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "daemon/config.h"
 #include "daemon/consul-source.h"
@@ -293,10 +294,25 @@ static char *describe_rival(const struct config *config)
 	return message;
 }
 
+/*
+ * Each client is a descriptor, and the usual soft limit of 1024 is for programs that use select(2).
+ * Before the server looks how many clients there may be. A refusal leaves the limit as it was.
+ */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int start(struct daemon *daemon)
 {
 	int r;
 
+	raise_descriptor_limit();
 	r = loop_new(&daemon->loop);
 	if (r == 0)
 		r = start_signals(daemon);

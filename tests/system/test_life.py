@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import threading
@@ -261,3 +262,20 @@ def test_passed_socket_of_another_kind_is_refused_in_one_line(activated, kind):
     said = [line for line in running.log().splitlines() if line.startswith("consulcfgd: ")]
     assert said == ["consulcfgd: descriptor 3 of the service manager is not a listening Unix stream socket; see "
                     "ListenStream= of consulcfgd.socket"]
+
+
+# --- descriptors ------------------------------------------------------------------------------------------------------
+
+def test_descriptor_limit_is_raised_before_clients_are_counted(daemon, tree, service_name, prefix):
+    """With a soft limit of 64 descriptors 200 clients are served; the hard limit is 1024."""
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source, wrapper=("prlimit", "--nofile=64:1024"))
+    assert resource.prlimit(running.pid, resource.RLIMIT_NOFILE) == (1024, 1024)
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            client.settimeout(10)
+            client.connect(os.fspath(running.socket))
+        wait_until(lambda: len(running.open_fds()) > 200, 5, "every client to be taken")
+        assert running.get(service_name, "a") == "1"
+    assert "LimitNOFILE" not in running.log()
