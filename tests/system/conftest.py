@@ -15,9 +15,16 @@ from support.double import Double
 
 # --- order ------------------------------------------------------------------------------------------------------------
 
+ONE_WORKER = {"test_systemd.py"}  # their tests share something dear, which is made once in each worker
+
+
 def pytest_collection_modifyitems(items):
-    """Long tests first: they decide when a parallel run ends."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """First those that run one after the other, then the long ones: they decide when a parallel run ends."""
+    def rank(item):
+        if item.path.name in ONE_WORKER:
+            return 0
+        return 1 if item.get_closest_marker("long") else 2
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -37,7 +44,7 @@ def pytest_xdist_make_scheduler(config, log):
             self.collection = list(self.node2collection.values())[0]
             self.pending[:] = range(len(self.collection))
             for node in self.nodes * 2:  # a worker needs to know its next test to start one
-                self._send_tests(node, 1)
+                self._send_next(node)
             if not self.pending:
                 for node in self.nodes:
                     node.shutdown()
@@ -48,7 +55,17 @@ def pytest_xdist_make_scheduler(config, log):
             if not self.pending:
                 node.shutdown()
             elif len(self.node2pending[node]) < 2:
-                self._send_tests(node, 1)
+                self._send_next(node)
+
+        def _module(self, number):
+            return self.collection[number].partition("::")[0].rpartition("/")[2]
+
+        def _send_next(self, node):
+            """One test, or all that belong on one worker."""
+            count = min(1, len(self.pending))
+            if count and self._module(self.pending[0]) in ONE_WORKER:
+                count = sum(self._module(number) in ONE_WORKER for number in self.pending)
+            self._send_tests(node, count)
 
     return OneAtATime(config, log)
 
