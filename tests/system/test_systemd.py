@@ -23,8 +23,8 @@ def booted(tmp_path_factory):
     """One system for the tests of this module; each finds both units stopped."""
     directory = tmp_path_factory.mktemp("systemd")
     installed = directory / "installed"
-    process.run(["meson", "install", "-C", build_directory(), "--no-rebuild", "--quiet", "--destdir", installed])
-    assert (installed / "usr/sbin/consulcfgd").exists()
+    done = process.run(["meson", "install", "-C", build_directory(), "--no-rebuild", "--quiet", "--destdir", installed])
+    assert done.returncode == 0, done.stderr.decode()
     system = Systemd(directory, installed)
     yield system
     system.close()
