@@ -144,8 +144,8 @@ def test_client_that_says_nothing_is_ended_and_holds_up_nobody(running, service_
 
 
 def test_client_that_never_reads_is_not_read_from_and_holds_up_nobody(running, tree, service_name, prefix):
-    tree.put(prefix + "big", "x" * 200_000)
-    running.wait_value(service_name, "big", "x" * 200_000, 5)
+    tree.put(prefix + "big", "x" * 10_000)
+    running.wait_value(service_name, "big", "x" * 10_000, 5)
     with Client(running) as greedy:
         greedy.send(HELLO_FRAME)
         greedy.socket.setblocking(False)
@@ -155,7 +155,7 @@ def test_client_that_never_reads_is_not_read_from_and_holds_up_nobody(running, t
             try:
                 sent += greedy.socket.send(wanted[sent % len(wanted):])
                 full_since = time.monotonic()
-                assert sent < 64 << 20, "the daemon reads on although nobody takes its replies"
+                assert sent < 1 << 20, "the daemon reads on although nobody takes its replies"
             except BlockingIOError:
                 time.sleep(0.01)
         start = time.monotonic()
