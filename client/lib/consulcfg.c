@@ -5,7 +5,8 @@
 
 #include <limits.h>
 
-#include "client/lib/handle.h"
+#include "client/lib/handle-dispatch.h"
+#include "client/lib/handle-info.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
 #define LIVE_POLL_USEC UINT64_C(50000)

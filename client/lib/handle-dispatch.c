@@ -1,6 +1,5 @@
-/*
- * A handle in a program's event loop: its descriptor, its watches, their calls.
- */
+#include "client/lib/handle-dispatch.h"
+
 #include <limits.h>
 
 #include "client/lib/handle-work.h"

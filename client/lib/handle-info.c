@@ -1,6 +1,5 @@
-/*
- * How good is what a handle holds: from what the daemon shows in memory, else by asking it.
- */
+#include "client/lib/handle-info.h"
+
 #include "client/lib/handle-work.h"
 
 static int open_on(

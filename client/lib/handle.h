@@ -48,15 +48,6 @@ struct ccfg {
 		*retired; /* replaced, and still in a reader's hands when that was looked at */
 };
 
-struct handle_info {
-	struct ccfg_view *view; /* a reference for the caller */
-	enum ccfg_state state;
-	int error;
-	uint64_t age_usec; /* UINT64_MAX: not known */
-	uint64_t index;
-	uint64_t n_unparsable;
-};
-
 /* Connects nothing. 0; -EINVAL: not a service name; -ENAMETOOLONG, -ENOMEM. */
 int handle_new(const char *service, const char *socket_path, struct ccfg **ret_handle);
 /* Of an image in a file: never changes. As view_read(). */
@@ -116,21 +107,6 @@ static inline void handle_leave(struct handle_read read)
 /* Until the view has another generation: 0, -ETIMEDOUT, -EINTR. */
 int handle_wait(struct ccfg *handle, uint64_t after_generation, uint64_t deadline);
 
-/* Asks about the service. Waits as long as a read may. */
-void handle_ask(struct ccfg *handle, struct handle_info *ret_info);
-
 /* Adds a bound value, set from the newest view; NULL with errno. */
 struct bound *handle_bind(
 	struct ccfg *handle, enum bound_type type, const char *key, uint64_t fallback);
-
-/* The descriptor to poll; -errno. */
-int handle_fd(struct ccfg *handle);
-
-/* Takes what has arrived, without waiting, and calls the watches. How many changes they were told.
- */
-int handle_dispatch(struct ccfg *handle);
-
-/* A watch whose first change is one after now. 0, -ENOMEM. */
-int handle_watch(struct ccfg *handle, const char *prefix, ccfg_change_fn *fn, void *userdata,
-	struct ccfg_watch **ret_watch);
-void handle_unwatch(struct ccfg_watch *watch);
