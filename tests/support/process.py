@@ -165,7 +165,14 @@ class Process:
         self.popen.stdin.flush()
 
     def signal(self, number):
+        """Send a signal; after SIGSTOP every thread has stopped (kill() returns earlier)."""
         self.popen.send_signal(number)
+        if number == signal.SIGSTOP:
+            wait_until(self._is_stopped, 5, lambda: f"{self.name} (pid {self.pid}) to stop", interval=0.001)
+
+    def _is_stopped(self):
+        stats = [path.read_text() for path in pathlib.Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        return all(stat.rpartition(")")[2].split()[0] in "TZ" for stat in stats)
 
     def wait(self, deadline=10.0):
         """Wait for the end by itself and return the exit status."""
