@@ -13,7 +13,7 @@ struct image_builder {
 	uint32_t n_slots;
 	uint32_t n_all_slots;
 	uint32_t max_probe;
-	unsigned unit_bits;
+	uint32_t unit_mask;
 	uint64_t digest;
 	uint64_t seed;
 	size_t off; /* of the next record to index */
@@ -51,7 +51,7 @@ int image_builder_new(
 	b->samples = (le32 *)(void *)((uint8_t *)b->head + samples_off);
 	b->n_slots = (uint32_t)n_slots;
 	b->n_all_slots = (uint32_t)n_all_slots;
-	b->unit_bits = image_unit_bits(head_size + records->size);
+	b->unit_mask = image_unit_mask(head_size + records->size);
 	b->digest = digest;
 	*ret_builder = TAKE_PTR(b);
 	return 0;
@@ -75,7 +75,7 @@ static bool place(struct image_builder *b, const struct record *record, uint32_t
 	for (uint32_t i = home; i < b->n_all_slots; i++) {
 		if (le32_get(b->slots[i]) != 0)
 			continue;
-		b->slots[i] = le32_of((uint32_t)(hash << b->unit_bits) | unit);
+		b->slots[i] = le32_of(((uint32_t)hash & ~b->unit_mask) | unit);
 		b->max_probe = MAX(b->max_probe, i - home + 1);
 		return b->max_probe <= b->n_all_slots - b->n_slots;
 	}

@@ -43,7 +43,7 @@ int image_open(const void *data, size_t size, struct image *ret_image)
 		.n_slots = le32_get(h->n_slots),
 		.max_probe = le32_get(h->max_probe),
 		.n_samples = le32_get(h->n_samples),
-		.unit_bits = image_unit_bits(size),
+		.unit_mask = image_unit_mask(size),
 	};
 	return 0;
 }

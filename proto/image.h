@@ -6,7 +6,7 @@
  *   header (128 bytes) | slots | samples | records
  *
  * Slots are an open-addressed index of le32. A slot's lower bits are a record's offset / 8, as many
- * as the image's size / 8 needs; the upper ones are a tag, the lowest bits of the key's hash; 0 is
+ * as the image's size / 8 needs; the upper ones are a tag, those bits of the key's hash; 0 is
  * empty. A key's home is (hash >> 32) * n_slots >> 32; a lookup walks up to max_probe slots from
  * there and stops at an empty one. max_probe spare slots stand at the end, so that no walk wraps.
  * Four slots per entry: walks are short enough to be predicted, which among 100 keys counts more
@@ -67,7 +67,7 @@ struct image {
 	uint32_t n_slots;
 	uint32_t max_probe;
 	uint32_t n_samples;
-	unsigned unit_bits; /* of a slot */
+	uint32_t unit_mask; /* of a slot */
 };
 
 /*
@@ -76,35 +76,36 @@ struct image {
  */
 int image_open(const void *data, size_t size, struct image *ret_image);
 
-/* Bits that number every multiple of 8 in an image of this size. */
-static inline unsigned image_unit_bits(size_t size)
+/* The bits of a slot that number every multiple of 8 in an image of this size. */
+static inline uint32_t image_unit_mask(size_t size)
 {
-	return 64 - (unsigned)__builtin_clzll(size / RECORD_ALIGN);
+	return (UINT32_C(1) << (64 - (unsigned)__builtin_clzll(size / RECORD_ALIGN))) - 1;
 }
 
 /*
  * The lookup: the value, NUL-terminated, of a key. Returns the offset of its record, 0 when there
  * is none; a damaged record is none.
  */
-static inline size_t image_find_value(const struct image *image, const char *key, size_t key_len,
-	const char **ret_value, size_t *ret_len)
+static inline __attribute__((always_inline)) size_t image_find_value(const struct image *image,
+	const char *key, size_t key_len, const char **ret_value, size_t *ret_len)
 {
 	uint64_t hash = hash_key(key, key_len, image->seed);
 	const le32 *slot = image->slots + ((hash >> 32) * image->n_slots >> 32);
 	const le32 *end = slot + image->max_probe;
-	uint32_t tag = (uint32_t)(hash << image->unit_bits);
-	uint32_t unit_mask = (UINT32_C(1) << image->unit_bits) - 1;
+	uint32_t unit_mask = image->unit_mask;
 
-	for (; slot < end; slot++) {
+	/* The home itself is a slot in any image. */
+	do {
 		uint32_t v = le32_get(*slot);
 		size_t off = (size_t)(v & unit_mask) * RECORD_ALIGN;
 
 		if (v == 0)
 			return 0;
-		if (((v ^ tag) & ~unit_mask) == 0 && record_match(image->data, image->size, off,
-							     key, key_len, ret_value, ret_len))
+		if (((v ^ (uint32_t)hash) & ~unit_mask) == 0 &&
+			record_match(
+				image->data, image->size, off, key, key_len, ret_value, ret_len))
 			return off;
-	}
+	} while (++slot < end);
 	return 0;
 }
 

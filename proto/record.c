@@ -39,15 +39,14 @@ int records_append(struct records *records, const struct record *record)
 		return r;
 	p = records->data + records->size;
 	/* The terminators and the padding: same content, same bytes. */
-	memset(p + size - RECORD_ALIGN, 0, RECORD_ALIGN);
-	memcpy(p, &head, sizeof(head));
-	p += sizeof(head);
+	memset(p + size - 2 * RECORD_ALIGN, 0, 2 * RECORD_ALIGN);
 	if (has_flags) {
 		le64 flags = le64_of(record->flags);
 
-		memcpy(p, &flags, sizeof(flags));
-		p += sizeof(flags);
+		memcpy(p + size - sizeof(flags), &flags, sizeof(flags));
 	}
+	memcpy(p, &head, sizeof(head));
+	p += sizeof(head);
 	memcpy(p, record->key, record->key_len);
 	p += record->key_len;
 	*p++ = '\0';

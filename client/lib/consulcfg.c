@@ -106,6 +106,31 @@ void ccfg_close(ccfg *cfg)
 	handle_free(cfg);
 }
 
+/* Most values are short: two copies that overlap take less than a call. */
+static inline void copy(char *to, const char *from, size_t n)
+{
+	if (n - 8 < 8) {
+		memmove(to, from, 8);
+		memmove(to + n - 8, from + n - 8, 8);
+	} else if (n - 16 < 17) {
+		memmove(to, from, 16);
+		memmove(to + n - 16, from + n - 16, 16);
+	} else {
+		memcpy(to, from, n);
+	}
+}
+
+/* A value and its NUL into what room there is. */
+static inline void put_value(char *buf, size_t size, const char *value, size_t len)
+{
+	if (__builtin_expect(len < size, 1)) {
+		copy(buf, value, len + 1);
+	} else if (size > 0) {
+		memcpy(buf, value, size - 1);
+		buf[size - 1] = '\0';
+	}
+}
+
 ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
 {
 	struct handle_read read;
@@ -118,12 +143,7 @@ ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
 	read = handle_enter(cfg);
 	if (image_find_value(&read.view->image, key, strlen(key), &value, &len) != 0) {
 		r = (ssize_t)len;
-		if (size > 0) {
-			size_t n = MIN(len, size - 1);
-
-			memcpy(buf, value, n);
-			buf[n] = '\0';
-		}
+		put_value(buf, size, value, len);
 	}
 	handle_leave(read);
 	return r;
@@ -166,16 +186,31 @@ void ccfg_unpin(const ccfg_view *view)
 	view_unref((struct ccfg_view *)(uintptr_t)view);
 }
 
-const char *ccfg_view_get(const ccfg_view *view, const char *key, size_t key_len, size_t *ret_len)
+static inline __attribute__((always_inline)) const char *view_get(
+	const ccfg_view *view, const char *key, size_t key_len, size_t *ret_len)
 {
 	const char *value;
 	size_t len;
 
-	if (!key || image_find_value(&view->image, key, key_len, &value, &len) == 0)
+	if (image_find_value(&view->image, key, key_len, &value, &len) == 0)
 		return NULL;
 	if (ret_len)
 		*ret_len = len;
 	return value;
+}
+
+static __attribute__((noinline)) const char *view_get_long(
+	const ccfg_view *view, const char *key, size_t key_len, size_t *ret_len)
+{
+	return view_get(view, key, key_len, ret_len);
+}
+
+/* The hash of a long key is a call: apart from it, nothing has to be saved on the stack. */
+const char *ccfg_view_get(const ccfg_view *view, const char *key, size_t key_len, size_t *ret_len)
+{
+	if (__builtin_expect(key_len > HASH_SHORT, 0))
+		return view_get_long(view, key, key_len, ret_len);
+	return key ? view_get(view, key, key_len, ret_len) : NULL;
 }
 
 bool ccfg_view_next(
