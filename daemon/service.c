@@ -250,7 +250,10 @@ static int replace_layers(struct service *service, char *const prefixes[], unsig
 			return r;
 		}
 	}
+	/* What was to be published is not the configuration any more. */
 	service->publication = publication_free(service->publication);
+	loop_timer_disarm(service->publish_timer);
+	service->is_dirty = false;
 	drop_layers(service);
 	for (unsigned i = 0; i < n; i++)
 		add_layer(service, trees[i]);

@@ -272,6 +272,36 @@ static void a_reload_changes_layers_and_keeps_trees_that_stay(void **state)
 	services_configure(f->services, &f->config);
 }
 
+static void a_reload_while_a_publication_is_due_waits_for_the_new_layers(void **state)
+{
+	struct fixture *f = *state;
+	struct service *service = want(f, "layered");
+	struct config_rule rule = {
+		.glob = (char[]){ "*" }, .layers = { (char[]){ "new/" } }, .n_layers = 1
+	};
+	struct config config = f->config;
+
+	fake_source_apply(&f->fake, "common/", "a=1", NULL);
+	fake_source_apply(&f->fake, "own/layered/", "b=1", NULL);
+	/* So soon after the last one that it is put off. */
+	fake_source_apply(&f->fake, "own/layered/", "b=2", NULL);
+	config.rules = &rule;
+	assert_int_equal(services_configure(f->services, &config), 0);
+	f->deadline = loop_now() + 3 * LIMIT_COALESCE_USEC;
+	f->is_reached = is_republished;
+	loop_timer_arm(f->tick, 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_string_equal(value_of(service, "b"), "1");
+	service_add_waiter(service, &f->waiter);
+	fake_source_apply(&f->fake, "new/", "c=1", NULL);
+	run_until(f, is_republished);
+	assert_string_equal(value_of(service, "c"), "1");
+	assert_null(value_of(service, "b"));
+	service_remove_waiter(&f->waiter);
+	service_unwant(service);
+	services_configure(f->services, &f->config);
+}
+
 static void preloaded_services_live_without_users(void **state)
 {
 	struct fixture *f = *state;
@@ -316,6 +346,7 @@ int main(void)
 		TEST(a_name_too_many_and_a_bad_name_are_refused),
 		TEST(an_image_over_the_limit_keeps_the_last_good_one),
 		TEST(a_reload_changes_layers_and_keeps_trees_that_stay),
+		TEST(a_reload_while_a_publication_is_due_waits_for_the_new_layers),
 		TEST(preloaded_services_live_without_users),
 		TEST(services_are_listed_in_name_order),
 	};
