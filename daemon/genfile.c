@@ -8,9 +8,12 @@
 #include <time.h>
 
 #define NAME "generations"
+/* Not the file itself: whoever has a descriptor of a file, as all clients have, can lock it. */
+#define LOCK_NAME "generations.lock"
 
 struct genfile {
 	int fd;
+	int lock; /* of the runtime directory; -1: none */
 	size_t size;
 	struct genfile_header *header;
 	struct genfile_slot *slots;
@@ -28,25 +31,44 @@ static uint64_t boottime_nsec(void)
 	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
-/* The file of an earlier daemon, or a new one; the directory belongs to us, but a link in it may
- * not. */
-static int open_lasting(const char *runtime_directory)
+/* A file of an earlier daemon, or a new one; the directory belongs to us, but a link in it may not.
+ */
+static int open_in(int directory, const char *name)
 {
-	AUTO_CLOSE int directory = -1, fd = -1;
+	AUTO_CLOSE int fd = openat(
+		directory, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) && st.st_uid == geteuid() ? TAKE_FD(fd) : -EPERM;
+}
+
+static int open_lasting(struct genfile *genfile, const char *runtime_directory)
+{
+	AUTO_CLOSE int directory = -1;
 
 	if (mkdir(runtime_directory, 0755) < 0 && errno != EEXIST)
 		return -errno;
 	directory = open(runtime_directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0)
 		return -errno;
-	fd = openat(directory, NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
-		return -EPERM;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+	genfile->lock = open_in(directory, LOCK_NAME);
+	if (genfile->lock < 0)
+		return genfile->lock;
+	if (flock(genfile->lock, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+	genfile->fd = open_in(directory, NAME);
+	return genfile->fd < 0 ? genfile->fd : 0;
+}
+
+/* A memfd is made with a mode by which a client could open its descriptor anew, to write. */
+static int open_anonymous(void)
+{
+	AUTO_CLOSE int fd = memfd_create("consulcfg-generations", MFD_CLOEXEC);
+
+	if (fd < 0 || fchmod(fd, 0600) < 0)
+		return -errno;
 	return TAKE_FD(fd);
 }
 
@@ -122,13 +144,15 @@ int genfile_new(const char *runtime_directory, uint32_t n_slots, struct genfile 
 
 	if (!genfile)
 		return -ENOMEM;
-	genfile->fd = open_lasting(runtime_directory);
-	r = genfile->fd < 0 ? genfile->fd : reserve(genfile, n_slots);
+	genfile->fd = genfile->lock = -1;
+	r = open_lasting(genfile, runtime_directory);
+	if (r == 0)
+		r = reserve(genfile, n_slots);
 	if (r < 0 && r != -EADDRINUSE) {
 		std_closep(&genfile->fd);
 		is_lasting = false;
-		genfile->fd = memfd_create("consulcfg-generations", MFD_CLOEXEC);
-		r = genfile->fd < 0 ? -errno : reserve(genfile, n_slots);
+		genfile->fd = open_anonymous();
+		r = genfile->fd < 0 ? genfile->fd : reserve(genfile, n_slots);
 	}
 	if (r == 0)
 		r = map(genfile);
@@ -147,8 +171,8 @@ struct genfile *genfile_free(struct genfile *genfile)
 		return NULL;
 	if (genfile->header)
 		munmap(genfile->header, genfile->size);
-	if (genfile->fd >= 0)
-		close(genfile->fd);
+	std_closep(&genfile->fd);
+	std_closep(&genfile->lock);
 	free(genfile->free_slots);
 	free(genfile);
 	return NULL;
