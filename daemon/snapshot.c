@@ -20,8 +20,10 @@ int snapshot_new(struct snapshot **ret_snapshot)
 	/* Linux before 6.3 does not know the flag, and makes a memfd that anybody could execute. */
 	if (snapshot->fd < 0 && errno == EINVAL) {
 		snapshot->fd = memfd_create("consulcfg", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		if (snapshot->fd >= 0 && fchmod(snapshot->fd, 0444) < 0)
+		if (snapshot->fd >= 0 && fchmod(snapshot->fd, 0444) < 0) {
 			std_closep(&snapshot->fd);
+			snapshot->fd = -1;
+		}
 	}
 	if (snapshot->fd < 0) {
 		int r = -errno;
