@@ -193,10 +193,11 @@ static void on_tree_changed(struct tree *tree, bool content_changed, void *userd
 	struct service *service = layer->service;
 
 	(void)tree;
+	/* Nobody waits for a state, and each confirmation comes by here. */
 	if (content_changed && all_layers_answered(service))
 		request_publication(service);
 	else
-		tell_waiters(service);
+		show(service);
 }
 
 static void drop_layers(struct service *service)
@@ -260,6 +261,8 @@ static int replace_layers(struct service *service, char *const prefixes[], unsig
 	/* Trees that other services already watch have their contents now. */
 	if (all_layers_answered(service))
 		request_publication(service);
+	else
+		show(service);
 	return 0;
 }
 

@@ -19,7 +19,7 @@
 struct services;
 struct service;
 
-/* Told after each publication and each change of state; for sessions. */
+/* Told after each publication; for sessions. */
 typedef void (*service_waiter_fn)(struct service *service, void *userdata);
 
 struct service_waiter {

@@ -129,16 +129,12 @@ static void log_recovery(const struct tree *tree)
 		log_info("%s: the source answers again", tree->prefix);
 }
 
-/* Whether the state became another one. */
-static bool mark_confirmed(struct tree *tree)
+static void mark_confirmed(struct tree *tree)
 {
-	bool changed = tree->state != WIRE_LIVE || tree->error.is_set;
-
 	log_recovery(tree);
 	tree->state = WIRE_LIVE;
 	tree->confirmed_at = loop_now();
 	tree->error.is_set = false;
-	return changed;
 }
 
 static void warn_about_entries(const struct tree *tree, const struct kvset *set)
@@ -156,22 +152,20 @@ static void warn_about_entries(const struct tree *tree, const struct kvset *set)
 bool tree_apply(struct tree *tree, struct kvset *set)
 {
 	bool content_changed = !tree->content || !kvset_same(tree->content, set);
-	bool state_changed;
 
 	warn_about_entries(tree, set);
 	/* Also when nothing changed: the newer set has the newer ModifyIndexes. */
 	kvset_unref(tree->content);
 	tree->content = set;
-	state_changed = mark_confirmed(tree);
-	if (content_changed || state_changed)
-		tell_observers(tree, content_changed);
+	mark_confirmed(tree);
+	tell_observers(tree, content_changed);
 	return content_changed;
 }
 
 void tree_confirm(struct tree *tree)
 {
-	if (mark_confirmed(tree))
-		tell_observers(tree, false);
+	mark_confirmed(tree);
+	tell_observers(tree, false);
 }
 
 void tree_fail(

@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include <sys/mman.h>
+
 #include "daemon/service.h"
 #include "fake-source.h"
 
@@ -144,6 +146,43 @@ static bool is_at_last_value(struct fixture *f)
 	const char *value = value_of(service, "k");
 
 	return value && std_streq(value, "100");
+}
+
+static void clients_that_only_read_see_each_confirmation(void **state)
+{
+	struct fixture *f = *state;
+	const struct genfile_slot *slot;
+	struct service *service;
+	struct services *services;
+	struct genfile *genfile;
+	uint64_t first;
+	bool is_lasting;
+	int fd;
+
+	assert_int_equal(genfile_new("/proc/self/nowhere", 4, &genfile, &is_lasting), 0);
+	fd = genfile_open_fd(genfile);
+	slot = mmap(NULL, genfile_size(4), PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(slot != MAP_FAILED);
+	slot++; /* behind the header, which is as large */
+	assert_int_equal(services_new(f->loop, f->trees, genfile, &f->config, &services), 0);
+	assert_int_equal(services_want(services, "billing", 7, &service), 0);
+	assert_int_equal(service->slot, 0);
+	fake_source_apply(&f->fake, "config/billing/", "k=1", NULL);
+	first = slot->confirmed_at;
+	assert_true(first > 0);
+	service_add_waiter(service, &f->waiter);
+	fake_source_apply(&f->fake, "config/billing/", "k=1", NULL);
+	assert_true(slot->confirmed_at > first);
+	first = slot->confirmed_at;
+	tree_confirm(fake_source_tree(&f->fake, "config/billing/"));
+	assert_true(slot->confirmed_at > first);
+	assert_int_equal(f->n_told, 0);
+	service_remove_waiter(&f->waiter);
+	service_unwant(service);
+	services_free(services);
+	munmap((void *)(uintptr_t)(slot - 1), genfile_size(4));
+	close(fd);
+	genfile_free(genfile);
 }
 
 static void a_storm_is_coalesced_and_its_last_value_is_published(void **state)
@@ -339,6 +378,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_answer_is_published_at_once),
 		TEST(an_empty_answer_is_data),
+		TEST(clients_that_only_read_see_each_confirmation),
 		TEST(a_storm_is_coalesced_and_its_last_value_is_published),
 		TEST(generations_only_rise),
 		TEST(upper_layers_win_and_what_they_delete_shows_through),
