@@ -78,8 +78,10 @@ void handle_set_events(struct ccfg *h)
 	struct follow *f = &h->follow;
 	uint64_t at = UINT64_MAX;
 
-	if (h->events.epoll_fd < 0)
+	if (!events_are_open(&h->events)) {
+		f->link.epoll_fd = -1;
 		return;
+	}
 	(void)link_poll_in(&f->link, h->events.epoll_fd);
 	follow_want_notice(f);
 	/* A connection that is up becomes readable, also when it ends. */

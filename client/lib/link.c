@@ -61,12 +61,16 @@ static int open_socket(void)
 	return higher < 0 ? -errno : higher;
 }
 
-static int enter_poll(const struct link *link)
+static int enter_poll(struct link *link)
 {
 	struct epoll_event event = { .events = EPOLLIN };
 
-	if (epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, link->fd, &event) < 0 && errno != EEXIST)
+	if (epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, link->fd, &event) == 0 || errno == EEXIST)
+		return 0;
+	if (errno != EBADF && errno != EINVAL)
 		return -errno;
+	/* The program closed it, and the number is something else's: nobody polls. */
+	link->epoll_fd = -1;
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 
 #include "handle-fixture.h"
@@ -157,6 +158,74 @@ static void a_closed_descriptor_is_replaced(void **state)
 	ccfg_close(cfg);
 }
 
+/* As programs do that go into the background: closes all, and gets the numbers for files. */
+static void take_all_numbers(int pipes[8][2])
+{
+	for (int fd = 3; fd < 64; fd++)
+		close(fd);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(pipe2(pipes[i], O_NONBLOCK), 0);
+}
+
+/* How many of the program's descriptors were closed, written to or read from. */
+static int count_touched(int pipes[8][2])
+{
+	int n_touched = 0;
+	char c[16];
+
+	for (int i = 0; i < 8; i++) {
+		n_touched += read(pipes[i][0], c, sizeof(c)) != -1 || errno != EAGAIN;
+		n_touched += write(pipes[i][1], "x", 1) != 1;
+	}
+	return n_touched;
+}
+
+static int go_into_the_background(ccfg *cfg)
+{
+	int pipes[8][2];
+
+	take_all_numbers(pipes);
+	if (!comes_to(cfg, "db/pool", "8"))
+		return 100;
+	ccfg_close(cfg);
+	return count_touched(pipes);
+}
+
+static void what_took_the_numbers_of_our_descriptors_is_left_alone(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	int status;
+	pid_t child;
+
+	assert_true(ccfg_fd(cfg) >= 0);
+	child = fork();
+	if (child == 0)
+		_exit(go_into_the_background(cfg));
+	fake_daemon_put(d, "db/pool", "8");
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	ccfg_close(cfg);
+}
+
+static void nor_is_it_touched_without_a_fork(void **state)
+{
+	struct fake_daemon *d = *state;
+	int status;
+	pid_t child = fork();
+
+	/* The fake daemon's thread, and its descriptors, stay in the parent. */
+	if (child == 0) {
+		ccfg *cfg = open_now(d);
+
+		_exit(ccfg_fd(cfg) >= 0 ? go_into_the_background(cfg) : 101);
+	}
+	pause_ms(200);
+	fake_daemon_put(d, "db/pool", "8");
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 static void *wait_for_ever(void *userdata)
 {
 	const ccfg_view *view = ccfg_pin(userdata);
@@ -312,6 +381,8 @@ int main(void)
 		TEST(info_tells_how_good_it_is),
 		TEST(live_data_can_be_required),
 		TEST(a_closed_descriptor_is_replaced),
+		TEST(what_took_the_numbers_of_our_descriptors_is_left_alone),
+		TEST(nor_is_it_touched_without_a_fork),
 		TEST(a_child_reads_on),
 		TEST(a_child_reads_on_when_a_thread_was_busy),
 		TEST(threads_share_a_handle),
