@@ -27,8 +27,13 @@ static void take_arrived(struct ccfg *h)
 	struct follow *f = &h->follow;
 	int r = 0;
 
-	if (h->is_busy || h->is_fixed)
+	if (h->is_fixed)
 		return;
+	if (h->is_busy) {
+		/* The time to try again is that thread's now: it is set anew when it is done. */
+		events_wake_at(&h->events, UINT64_MAX);
+		return;
+	}
 	handle_begin_work(h);
 	handle_follow_ask(h);
 	for (int i = 0; i < STEPS_AT_ONCE && r != -ETIMEDOUT && r != -EINTR; i++) {

@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/wait.h>
 
 #include "handle-fixture.h"
@@ -235,6 +236,45 @@ static void *wait_for_ever(void *userdata)
 	return r == 0 ? NULL : userdata;
 }
 
+static bool is_readable(int fd, int timeout_ms)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	return poll(&pfd, 1, timeout_ms) == 1;
+}
+
+static void a_loop_does_not_spin_while_another_thread_waits(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	int fd = ccfg_fd(cfg);
+	unsigned n_wakes = 0;
+	pthread_t thread;
+	void *result;
+
+	/* It is to be woken for the next attempt, which the other thread makes. */
+	fake_daemon_stop(d);
+	assert_true(is_readable(fd, SOON_MS));
+	assert_int_equal(ccfg_dispatch(cfg), 0);
+	fake_daemon_set(d, is_mute, true);
+	fake_daemon_start(d);
+	pthread_create(&thread, NULL, wait_for_ever, cfg);
+	pause_ms(300);
+	while (n_wakes < 10 && is_readable(fd, 200)) {
+		ccfg_dispatch(cfg);
+		n_wakes++;
+	}
+	assert_in_range(n_wakes, 0, 3);
+	fake_daemon_stop(d);
+	fake_daemon_set(d, is_mute, false);
+	fake_daemon_put(d, "db/pool", "8");
+	fake_daemon_start(d);
+	pthread_join(thread, &result);
+	assert_null(result);
+	assert_true(is_readable(fd, SOON_MS));
+	ccfg_close(cfg);
+}
+
 /* In the child: reads, over a connection of its own, also what changes later. */
 static int read_in_child(ccfg *cfg, int ready)
 {
@@ -383,6 +423,7 @@ int main(void)
 		TEST(a_closed_descriptor_is_replaced),
 		TEST(what_took_the_numbers_of_our_descriptors_is_left_alone),
 		TEST(nor_is_it_touched_without_a_fork),
+		TEST(a_loop_does_not_spin_while_another_thread_waits),
 		TEST(a_child_reads_on),
 		TEST(a_child_reads_on_when_a_thread_was_busy),
 		TEST(threads_share_a_handle),
