@@ -330,8 +330,9 @@ static void fail(struct follow *f, int error)
 	/* A daemon that was restarted, a descriptor that was closed: connect at once. */
 	bool was_cut = f->is_settled && (error == -ECONNRESET || error == -ENOTCONN);
 
+	/* One that waits for data has brought no descriptor yet: that daemon was restarted. */
 	if (!f->is_settled && link_is_greeted(&f->link))
-		f->has_failed_fetch = !f->is_over_socket && error == -ECONNRESET;
+		f->has_failed_fetch = f->fetch_tag != 0 && error == -ECONNRESET;
 	link_close(&f->link);
 	forget_requests(f);
 	pages_done(&f->pages);

@@ -28,6 +28,28 @@ static void a_handle_lives_through_a_restart(void **state)
 	ccfg_close(cfg);
 }
 
+static void a_restart_while_data_is_waited_for_costs_no_shared_memory(void **state)
+{
+	struct fake_daemon *d = *state;
+	uint64_t deadline = clock_after_usec(SOON_MS * USEC_PER_MSEC);
+	ccfg *cfg;
+
+	fake_daemon_set(d, generation, 0);
+	assert_int_equal(open_at(d, 0, CCFG_NOWAIT, &cfg), 0);
+	assert_int_not_equal(cfg->follow.wait_tag, 0);
+	fake_daemon_stop(d);
+	fake_daemon_set(d, n_accepted, 0);
+	fake_daemon_start(d);
+	while (!(d->n_accepted > 0 && link_is_greeted(&cfg->follow.link)) &&
+		clock_now_usec() < deadline) {
+		assert_int_equal(ccfg_get(cfg, "db/pool", NULL, 0), -ENOENT);
+		pause_ms(1);
+	}
+	assert_true(link_is_greeted(&cfg->follow.link));
+	assert_false(cfg->follow.is_over_socket);
+	ccfg_close(cfg);
+}
+
 static uint64_t time_of_a_read(ccfg *cfg)
 {
 	uint64_t begin = clock_now_usec();
@@ -416,6 +438,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_handle_lives_through_a_restart),
+		TEST(a_restart_while_data_is_waited_for_costs_no_shared_memory),
 		TEST(a_silent_daemon_holds_no_read_for_long),
 		TEST(a_daemon_that_refuses_is_asked_rarely),
 		TEST(info_tells_how_good_it_is),
