@@ -21,6 +21,9 @@ struct services {
 	struct snapshot *replaced;
 	struct loop_timer *replaced_timer;
 	size_t n_services;
+	/* service::idle_link: that linger, those without keys in front, as they are free to invent.
+	 */
+	struct list idle;
 };
 
 static int compare_services(const struct service *a, const struct service *b)
@@ -283,6 +286,7 @@ static int apply_layers(struct service *service)
 
 static void service_free(struct service *service)
 {
+	list_unlink(&service->idle_link);
 	RB_REMOVE(service_table, &service->services->table, service);
 	service->services->n_services--;
 	service->publication = publication_free(service->publication);
@@ -314,6 +318,7 @@ static int service_new(
 	memcpy(service->name, name, name_len);
 	service->slot = genfile_take_slot(services->genfile);
 	list_init(&service->waiters);
+	list_init(&service->idle_link);
 	RB_INSERT(service_table, &services->table, service);
 	services->n_services++;
 	r = loop_timer_new(services->loop, on_linger, service, &service->linger);
@@ -343,6 +348,7 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 	services->genfile = genfile;
 	services->config = config;
 	RB_INIT(&services->table);
+	list_init(&services->idle);
 	r = loop_timer_new(loop, on_replaced, services, &services->replaced_timer);
 	if (r < 0) {
 		free(services);
@@ -410,6 +416,17 @@ int services_configure(struct services *services, const struct config *config)
 	return 0;
 }
 
+/* Whoever opens names and closes them again must not keep others from theirs. */
+static int make_room(struct services *services)
+{
+	if (services->n_services < services->config->max_services)
+		return 0;
+	if (list_is_empty(&services->idle))
+		return -ENOBUFS;
+	service_free(LIST_ENTRY(services->idle.next, struct service, idle_link));
+	return 0;
+}
+
 int services_want(
 	struct services *services, const char *name, size_t name_len, struct service **ret_service)
 {
@@ -420,13 +437,14 @@ int services_want(
 		return -EINVAL;
 	service = services_find(services, name, name_len);
 	if (!service) {
-		if (services->n_services >= services->config->max_services)
-			return -ENOBUFS;
-		r = service_new(services, name, name_len, &service);
+		r = make_room(services);
+		if (r == 0)
+			r = service_new(services, name, name_len, &service);
 		if (r < 0)
 			return r;
 	}
 	loop_timer_disarm(service->linger);
+	list_unlink(&service->idle_link);
 	service->n_users++;
 	*ret_service = service;
 	return 0;
@@ -434,8 +452,15 @@ int services_want(
 
 void service_unwant(struct service *service)
 {
-	if (--service->n_users == 0)
-		loop_timer_arm(service->linger, service->services->config->linger_usec);
+	struct list *idle = &service->services->idle;
+
+	if (--service->n_users > 0)
+		return;
+	loop_timer_arm(service->linger, service->services->config->linger_usec);
+	if (service->snapshot && service->snapshot->image.n_entries > 0)
+		list_append(idle, &service->idle_link);
+	else
+		list_append(idle->next, &service->idle_link); /* in front of the first */
 }
 
 struct service *services_find(struct services *services, const char *name, size_t name_len)

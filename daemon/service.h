@@ -4,8 +4,8 @@
  * half that talks to clients meet only here.
  *
  * A service lives while it has users and for `linger` after the last one left; preloaded ones
- * live as long as the daemon. It ends from a timer only: giving one back, or anything a waiter
- * does, never frees a service, a tree or a feed that is on the stack.
+ * live as long as the daemon. It ends from a timer, or to make room in services_want(): giving one
+ * back, or anything a waiter does, never frees a service, a tree or a feed that is on the stack.
  */
 #pragma once
 
@@ -41,6 +41,7 @@ struct service {
 	unsigned n_users;
 	bool is_preloaded;
 	struct loop_timer *linger;
+	struct list idle_link; /* services::idle, while nobody uses it */
 	struct service_layer layers[LIMIT_LAYERS];
 	unsigned n_layers;
 	struct snapshot *snapshot; /* the published one; NULL while loading */
@@ -65,7 +66,8 @@ int services_configure(struct services *services, const struct config *config);
 
 /*
  * The service of that name, started when it is new; one user more. Give it back with
- * service_unwant(). -EINVAL: not a name; -ENOBUFS: max_services reached; -ENOMEM.
+ * service_unwant(). One that lingers ends where max_services would be exceeded. -EINVAL: not a
+ * name; -ENOBUFS: max_services are in use; -ENOMEM.
  */
 int services_want(
 	struct services *services, const char *name, size_t name_len, struct service **ret_service);

@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include <sys/mman.h>
+#include <time.h>
 
 #include "daemon/service.h"
 #include "fake-source.h"
@@ -148,6 +149,14 @@ static bool is_at_last_value(struct fixture *f)
 	return value && std_streq(value, "100");
 }
 
+/* So that a later time is another one. */
+static void pause_ms(unsigned ms)
+{
+	const struct timespec pause = { .tv_nsec = (long)ms * 1000000 };
+
+	nanosleep(&pause, NULL);
+}
+
 static void clients_that_only_read_see_each_confirmation(void **state)
 {
 	struct fixture *f = *state;
@@ -171,9 +180,11 @@ static void clients_that_only_read_see_each_confirmation(void **state)
 	first = slot->confirmed_at;
 	assert_true(first > 0);
 	service_add_waiter(service, &f->waiter);
+	pause_ms(2);
 	fake_source_apply(&f->fake, "config/billing/", "k=1", NULL);
 	assert_true(slot->confirmed_at > first);
 	first = slot->confirmed_at;
+	pause_ms(2);
 	tree_confirm(fake_source_tree(&f->fake, "config/billing/"));
 	assert_true(slot->confirmed_at > first);
 	assert_int_equal(f->n_told, 0);
@@ -264,6 +275,26 @@ static void a_name_too_many_and_a_bad_name_are_refused(void **state)
 	assert_int_equal(services_want(f->services, name, 1, &service), -ENOBUFS);
 	for (unsigned i = 0; i < 4; i++)
 		service_unwant(services[i]);
+}
+
+static void services_that_nobody_uses_make_room(void **state)
+{
+	struct fixture *f = *state;
+	struct service *with_keys = want(f, "a"), *kept = want(f, "b"), *without = want(f, "c");
+
+	fake_source_apply(&f->fake, "config/a/", "k=1", NULL);
+	fake_source_apply(&f->fake, "config/c/", NULL);
+	service_unwant(with_keys);
+	service_unwant(without);
+	service_unwant(want(f, "d"));
+	want(f, "e");
+	assert_null(services_find(f->services, "d", 1));
+	want(f, "f");
+	assert_null(services_find(f->services, "c", 1));
+	assert_non_null(services_find(f->services, "a", 1));
+	want(f, "g");
+	assert_null(services_find(f->services, "a", 1));
+	assert_ptr_equal(services_find(f->services, "b", 1), kept);
 }
 
 static void an_image_over_the_limit_keeps_the_last_good_one(void **state)
@@ -384,6 +415,7 @@ int main(void)
 		TEST(upper_layers_win_and_what_they_delete_shows_through),
 		TEST(it_lingers_after_the_last_user_and_then_closes),
 		TEST(a_name_too_many_and_a_bad_name_are_refused),
+		TEST(services_that_nobody_uses_make_room),
 		TEST(an_image_over_the_limit_keeps_the_last_good_one),
 		TEST(a_reload_changes_layers_and_keeps_trees_that_stay),
 		TEST(a_reload_while_a_publication_is_due_waits_for_the_new_layers),
