@@ -2,10 +2,13 @@
 
 #include <linux/membarrier.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/syscall.h>
 
-#define WAIT_TURNS 100 /* a read takes under a microsecond, unless it is interrupted */
+/*
+ * A read takes under a microsecond, unless its thread is interrupted. That one is not waited for,
+ * which on a busy machine takes longer than a read may; nor do threads of a parent ever leave.
+ */
+#define WAIT_TURNS 100
 
 _Thread_local struct hazard *hazard_own;
 bool hazard_is_cheap;
@@ -102,10 +105,8 @@ bool hazard_is_held(const void *what)
 {
 	if (!pass_barrier())
 		return true;
-	for (unsigned i = 0; i < WAIT_TURNS; i++) {
+	for (unsigned i = 0; i < WAIT_TURNS; i++)
 		if (!is_held_now(what))
 			return false;
-		sched_yield();
-	}
 	return true;
 }
