@@ -106,17 +106,27 @@ void ccfg_close(ccfg *cfg)
 	handle_free(cfg);
 }
 
-/* Most values are short: two copies that overlap take less than a call. */
+/*
+ * Most values are short: two copies that overlap take less than a call, and which two they are is
+ * one guess of the processor where lengths vary.
+ */
 static inline void copy(char *to, const char *from, size_t n)
 {
-	if (n - 8 < 8) {
-		memmove(to, from, 8);
-		memmove(to + n - 8, from + n - 8, 8);
-	} else if (n - 16 < 17) {
-		memmove(to, from, 16);
-		memmove(to + n - 16, from + n - 16, 16);
-	} else {
+	if (n > 32) {
 		memcpy(to, from, n);
+	} else if (n >= 16) {
+		memcpy(to, from, 16);
+		memcpy(to + n - 16, from + n - 16, 16);
+	} else if (n >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + n - 8, from + n - 8, 8);
+	} else if (n >= 4) {
+		memcpy(to, from, 4);
+		memcpy(to + n - 4, from + n - 4, 4);
+	} else {
+		to[0] = from[0];
+		to[n / 2] = from[n / 2];
+		to[n - 1] = from[n - 1];
 	}
 }
 
@@ -131,21 +141,43 @@ static inline void put_value(char *buf, size_t size, const char *value, size_t l
 	}
 }
 
-ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
+static inline ssize_t get_from(
+	const struct ccfg_view *view, const char *key, char *buf, size_t size)
+{
+	const char *value;
+	size_t len;
+
+	if (image_find_value(&view->image, key, strlen(key), &value, &len) == 0)
+		return -ENOENT;
+	put_value(buf, size, value, len);
+	return (ssize_t)len;
+}
+
+/* The first read of a thread, something newer, or a mistake. */
+static __attribute__((noinline, cold)) ssize_t get_slowly(
+	ccfg *cfg, const char *key, char *buf, size_t size)
 {
 	struct handle_read read;
-	const char *value;
-	ssize_t r = -ENOENT;
-	size_t len;
+	ssize_t r;
 
 	if (!key || (!buf && size > 0))
 		return -EINVAL;
 	read = handle_enter(cfg);
-	if (image_find_value(&read.view->image, key, strlen(key), &value, &len) != 0) {
-		r = (ssize_t)len;
-		put_value(buf, size, value, len);
-	}
+	r = get_from(read.view, key, buf, size);
 	handle_leave(read);
+	return r;
+}
+
+/* As get_slowly(), with nothing to be kept for what hardly ever happens. */
+ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
+{
+	struct hazard *hazard = hazard_own;
+	ssize_t r;
+
+	if (__builtin_expect(!key || !buf || !hazard || !handle_is_current(cfg), 0))
+		return get_slowly(cfg, key, buf, size);
+	r = get_from(hazard_enter(hazard, &cfg->view), key, buf, size);
+	hazard_leave(hazard);
 	return r;
 }
 
