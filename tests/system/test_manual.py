@@ -113,3 +113,29 @@ def test_every_verb_is_listed_with_its_summary():
     start = lines.index("verbs (also as consulcfg-VERB; each has a --help):") + 1
     found = dict(line.split(None, 1) for line in lines[start:lines.index("", start)])
     assert found == {verb: help_of(f"consulcfg-{verb}")[1] for verb in VERBS}
+
+
+def enumeration(name):
+    """{WORD: number} of an enum of proto/wire.h, whose constants begin with WIRE_."""
+    text = (ROOT / "proto/wire.h").read_text()
+    body = re.search(rf"enum {name} \{{(.*?)\n\}};", text, re.DOTALL)[1]
+    found = {word: int(number) for word, number in re.findall(r"^\tWIRE_(\w+) = (\d+),", body, re.MULTILINE)}
+    assert found, f"enum {name} was not understood"
+    return found
+
+
+def test_protocol_page_has_every_request():
+    headings = re.findall(r"^## ([A-Z]+) \((\d+)\)$", (ROOT / "man/consulcfg-protocol.7.scd").read_text(), re.MULTILINE)
+    assert {word: int(number) for word, number in headings} == enumeration("wire_op")
+
+
+def test_protocol_page_has_every_status():
+    rows = re.findall(r"^\|  (\d+)\n:  ([A-Z_]+)$", "\n".join(page("consulcfg-protocol.7")["STATUS"]), re.MULTILINE)
+    assert {word: int(number) for number, word in rows} == enumeration("wire_status")
+
+
+def test_protocol_page_has_every_state():
+    text = " ".join("\n".join(page("consulcfg-protocol.7")["REQUESTS"]).split())
+    line = re.search(r"States: (.*?)\. ", text)[1]
+    found = {word.upper(): int(number) for number, word in re.findall(r"(\d) ([a-z]+)", re.sub(r"\(.*?\)", "", line))}
+    assert found == enumeration("wire_state")
