@@ -72,10 +72,17 @@ static int ask_watch(struct follow *f)
 	return link_send(&f->link, WIRE_WATCH, &request, &f->watch_tag);
 }
 
+/*
+ * One of each kind at a time, here and below: a second tag would make the first reply nobody's, and
+ * its descriptor would be taken for that of the next. What a WATCH tells in front of an answer is
+ * no newer than that.
+ */
 static int ask_fetch(struct follow *f)
 {
 	struct wire_request request = request_of(f);
 
+	if (f->fetch_tag != 0)
+		return 0;
 	request.timeout_ms = 0;
 	return link_send(&f->link, WIRE_FETCH, &request, &f->fetch_tag);
 }
@@ -84,6 +91,8 @@ static int ask_waiting_fetch(struct follow *f)
 {
 	const struct wire_request request = request_of(f);
 
+	if (f->wait_tag != 0)
+		return 0;
 	return link_send(&f->link, WIRE_FETCH, &request, &f->wait_tag);
 }
 
@@ -260,7 +269,7 @@ static int on_fetch(struct follow *f, const struct link_reply *reply)
 	if (reply->status == WIRE_UNSUPPORTED)
 		return go_on_over_socket(f);
 	if (reply->status == WIRE_NO_DATA || reply->status == WIRE_CLOSED)
-		return f->wait_tag != 0 ? 0 : ask_waiting_fetch(f);
+		return ask_waiting_fetch(f);
 	r = take_info(f, reply);
 	if (r == 0)
 		r = link_reply_head(reply, &fetch, sizeof(fetch));
@@ -297,7 +306,7 @@ static int on_genfile(struct follow *f, const struct link_reply *reply)
 		return 0;
 	f->map = map;
 	/* Which slot it is comes with the next answer to FETCH. */
-	return f->is_settled && f->fetch_tag == 0 ? ask_fetch(f) : 0;
+	return f->is_settled ? ask_fetch(f) : 0;
 }
 
 static int take_reply(struct follow *f, const struct link_reply *reply)
@@ -362,7 +371,7 @@ int follow_step(struct follow *f, uint64_t deadline)
 /* A request that is lost for want of memory is asked for again by the next read. */
 void follow_ask(struct follow *f)
 {
-	if (!f->is_settled || f->is_over_socket || f->fetch_tag != 0)
+	if (!f->is_settled || f->is_over_socket)
 		return;
 	if (f->slot && atomic_load(&f->slot->change) != f->change)
 		(void)ask_fetch(f);
@@ -370,7 +379,7 @@ void follow_ask(struct follow *f)
 
 void follow_ask_to_wait(struct follow *f)
 {
-	if (f->is_settled && !f->is_over_socket && f->wait_tag == 0)
+	if (f->is_settled && !f->is_over_socket)
 		(void)ask_waiting_fetch(f);
 }
 
