@@ -139,3 +139,49 @@ def test_protocol_page_has_every_state():
     line = re.search(r"States: (.*?)\. ", text)[1]
     found = {word.upper(): int(number) for number, word in re.findall(r"(\d) ([a-z]+)", re.sub(r"\(.*?\)", "", line))}
     assert found == enumeration("wire_state")
+
+
+def prototypes(text):
+    """Every function that a text of C declares, blanks made one."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    found = re.findall(r"^(?!typedef)[a-z][\w *]*\bccfg_\w+\([^;{]*\);", text, re.MULTILINE)
+    return {" ".join(prototype.split()).replace("( ", "(") for prototype in found}
+
+
+HEADER = (ROOT / "client/lib/consulcfg.h").read_text()
+
+
+def test_library_page_has_every_function():
+    declared = prototypes(HEADER)
+    assert len(declared) > 30, "the header was not understood"
+    assert prototypes("\n".join(page("libconsulcfg.3")["SYNOPSIS"])) == declared
+
+
+def members(text):
+    """{struct: its members as declared} of a text of C."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    return {name: [" ".join(member.split()) for member in body.split(";") if member.strip()]
+            for name, body in re.findall(r"^struct (ccfg_\w+) \{(.*?)^\};", text, re.MULTILINE | re.DOTALL)}
+
+
+def test_structs_of_the_library_page_are_those_of_the_header():
+    declared = members(HEADER)
+    shown = members("\n".join(page("libconsulcfg.3")["SYNOPSIS"]))
+    assert set(shown) == {"ccfg_entry", "ccfg_change"}
+    assert shown == {name: declared[name] for name in shown}
+    text = "\n".join(line for lines in page("libconsulcfg.3").values() for line in lines)
+    for name in ("ccfg_options", "ccfg_info"):  # explained member by member
+        for member in declared[name]:
+            assert f"*{member.split()[-1].lstrip('*')}*" in text, f"{name}: {member}"
+
+
+def test_library_page_explains_every_function_and_constant():
+    text = "\n".join(line for heading, lines in page("libconsulcfg.3").items() if heading != "SYNOPSIS" for line in lines)
+    constants = set(re.findall(r"\bCCFG_[A-Z_]+\b", HEADER))
+    assert constants == set(re.findall(r"\bCCFG_[A-Z_]+\b", text))
+    functions = {re.search(r"\b(ccfg_\w+)\(", prototype)[1] for prototype in prototypes(HEADER)}
+    explained = set(re.findall(r"\*(ccfg_\w+)\*\(\)", text))
+    for name in list(explained):  # "ccfg_get_int64() and its like" is all the types
+        explained |= {name.replace("int64", kind) for kind in ("bool", "double", "duration_us")}
+    assert functions <= explained, functions - explained
+    assert {name for name in re.findall(r"\bccfg_\w+(?=\*\(\))", text)} <= functions
