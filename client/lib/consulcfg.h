@@ -12,8 +12,9 @@
  * Threads: any number of threads may use one handle at the same time. Only ccfg_close() needs to
  * be alone: no other call on that handle may be running or follow.
  *
- * Fork: a child reads on with the handles it inherited; its first read makes a connection of its
- * own. Views that other threads of the parent had pinned stay in the child's memory.
+ * Fork: a child reads on with the handles it inherited, and makes a connection of its own when
+ * there is something newer. Views that other threads of the parent had pinned stay in the child's
+ * memory.
  *
  * Time: a read (every function but ccfg_open and ccfg_wait) waits at most 20 ms for a daemon in
  * whatever state it is, dead, stopped or busy; it then answers from what the handle holds and asks
