@@ -382,6 +382,8 @@ static void on_confirm(void *userdata)
 	bool is_there = stat(directory->settings.root, &st) == 0;
 	struct list unseen = LIST_INIT(unseen);
 
+	if (list_is_empty(&directory->feeds))
+		return; /* the next tree sets the clock going again */
 	loop_timer_arm(directory->confirm, directory->confirm_usec);
 	/* Trees may come and go while they are told. */
 	list_splice(&unseen, &directory->feeds);
@@ -427,6 +429,8 @@ static int start_feed(struct source *source, struct tree *tree, struct feed **re
 		r = loop_timer_new(directory->loop, on_resync, feed, &feed->resync);
 	if (r == 0)
 		r = loop_timer_arm(feed->resync, jittered(directory->resync_usec));
+	if (r == 0 && !loop_timer_is_armed(directory->confirm))
+		r = loop_timer_arm(directory->confirm, directory->confirm_usec);
 	if (r < 0) {
 		stop_feed(feed);
 		return r;
@@ -490,8 +494,6 @@ int directory_source_new(struct loop *loop, const struct config *config, struct 
 		r = loop_timer_new(loop, on_turn, directory, &directory->turn);
 	if (r == 0)
 		r = loop_timer_new(loop, on_confirm, directory, &directory->confirm);
-	if (r == 0)
-		r = loop_timer_arm(directory->confirm, directory->confirm_usec);
 	if (r < 0) {
 		directory_source_free(&directory->source);
 		return r;

@@ -33,7 +33,6 @@ struct daemon {
 	struct source *source;
 	struct trees *trees;
 	struct genfile *genfile;
-	struct loop_timer *heartbeat;
 	struct services *services;
 	struct server *server;
 	struct listener *listeners[MAX_LISTENERS];
@@ -197,16 +196,6 @@ static int start_watchdog(struct daemon *daemon)
 	return loop_timer_arm(daemon->watchdog, manager_watchdog_usec() / 2);
 }
 
-/* Clients believe what they see in memory for two of Consul's waits. */
-static void on_heartbeat(void *userdata)
-{
-	struct daemon *daemon = userdata;
-	uint64_t wait_usec = daemon->config->wait_usec;
-
-	genfile_beat(daemon->genfile, 2 * wait_usec);
-	loop_timer_arm(daemon->heartbeat, wait_usec / 2);
-}
-
 static int start_genfile(struct daemon *daemon)
 {
 	const struct config *config = daemon->config;
@@ -220,10 +209,7 @@ static int start_genfile(struct daemon *daemon)
 	if (!is_lasting)
 		log_warning("%s takes no file: clients that only read will not notice a restart",
 			config->runtime_directory);
-	r = loop_timer_new(daemon->loop, on_heartbeat, daemon, &daemon->heartbeat);
-	if (r == 0)
-		on_heartbeat(daemon);
-	return r;
+	return 0;
 }
 
 static int start_signals(struct daemon *daemon)
@@ -349,7 +335,6 @@ static void stop(struct daemon *daemon)
 		trees_free(daemon->trees);
 	stop_source(daemon);
 	loop_timer_free(daemon->watchdog);
-	loop_timer_free(daemon->heartbeat);
 	genfile_free(daemon->genfile);
 	loop_signal_free(daemon->sigterm);
 	loop_signal_free(daemon->sigint);

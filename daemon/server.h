@@ -23,7 +23,8 @@ struct server {
 	struct loop *loop;
 	struct services *services;
 	const struct source *source;
-	const struct genfile *genfile;
+	struct genfile *genfile;
+	struct loop_timer *heartbeat; /* of the generation file, while anybody looks at it */
 	const struct config *config;
 	struct guard *guard;
 	uint64_t started_at; /* loop_now() */
@@ -48,7 +49,7 @@ struct server {
 
 /* All arguments are borrowed and outlive the server; genfile may be NULL. 0 or -errno. */
 int server_new(struct loop *loop, struct services *services, const struct source *source,
-	const struct genfile *genfile, const struct config *config, struct server **ret_server);
+	struct genfile *genfile, const struct config *config, struct server **ret_server);
 
 /* Closes every session; listeners go first. */
 struct server *server_free(struct server *server);
@@ -58,6 +59,9 @@ void server_configure(struct server *server, const struct config *config);
 
 /* The number of decisions about access that are taken now; it ends by itself. */
 unsigned server_epoch(struct server *server);
+
+/* A session has come: the generation file shows that we live. */
+void server_start_heartbeat(struct server *server);
 
 /* The session has a turn of its own soon. */
 void server_wake(struct server *server, struct session *session);

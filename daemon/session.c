@@ -409,6 +409,7 @@ int session_new(struct server *server, int fd, struct session **ret_session)
 	session->fd = fd;
 	session->is_guarded = guard_socket(fd);
 	set_clock(session);
+	server_start_heartbeat(server);
 	*ret_session = session;
 	return 0;
 }
