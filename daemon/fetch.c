@@ -71,15 +71,18 @@ static enum consul_verdict settle(
 {
 	const char *name = fetch->address->name;
 	struct http_result failed = *result;
+	uint64_t cpu_usec;
 	enum consul_verdict verdict =
 		consul_judge(result, name, details_of(fetch, result->error), ret_error);
 
 	if (verdict == CONSUL_ERROR)
 		return verdict;
+	cpu_usec = loop_cpu_usec();
 	failed.error = close_body(fetch, verdict);
 	if (failed.error < 0)
 		return consul_judge(&failed, name, details_of(fetch, failed.error), ret_error);
 	fetch->set->index = result->index;
+	fetch->set->answered_cpu_usec = cpu_usec;
 	return verdict;
 }
 

@@ -14,6 +14,7 @@ struct kvset {
 	uint64_t digest; /* over keys and values */
 	uint64_t flags_digest; /* over keys and flags of entries that have flags */
 	uint64_t index; /* Consul's index of the answer, 0: none */
+	uint64_t answered_cpu_usec; /* loop_cpu_usec() when the last byte of the answer had come */
 	size_t max_bytes; /* of records */
 	size_t n_skipped; /* entries that are not representable: bad keys */
 	size_t n_dropped; /* entries whose key came twice; the last one stays */

@@ -269,6 +269,11 @@ uint64_t loop_now(void)
 	return clock_nsec(CLOCK_BOOTTIME) / NSEC_PER_USEC;
 }
 
+uint64_t loop_cpu_usec(void)
+{
+	return clock_nsec(CLOCK_THREAD_CPUTIME_ID) / NSEC_PER_USEC;
+}
+
 uint64_t loop_worst_callback_usec(const struct loop *loop)
 {
 	return loop->worst_nsec / NSEC_PER_USEC;

@@ -31,6 +31,9 @@ void loop_stop(struct loop *loop);
 /* CLOCK_BOOTTIME in microseconds: ages and timers go on while the host sleeps. */
 uint64_t loop_now(void);
 
+/* CPU time that this thread has taken. */
+uint64_t loop_cpu_usec(void);
+
 /* Worst thread CPU time of one callback so far in microseconds; 0 when not measured. */
 uint64_t loop_worst_callback_usec(const struct loop *loop);
 

@@ -35,6 +35,11 @@ struct loop *loop_free(struct loop *loop)
 	return NULL;
 }
 
+uint64_t loop_cpu_usec(void)
+{
+	return 0;
+}
+
 uint64_t loop_now(void)
 {
 	return now;
