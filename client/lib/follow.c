@@ -43,64 +43,49 @@ void follow_restart(struct follow *f, uint64_t generation, bool is_whole)
 
 /* --- requests ---------------------------------------------------------------------------- */
 
-static struct wire_request request_of(const struct follow *f)
+/* Once at a time: a second answer would bring a descriptor that nobody takes. */
+static int ask(struct follow *f, enum wire_op op, uint32_t timeout_ms, uint32_t *tag)
 {
-	return (struct wire_request){
-		.timeout_ms = WIRE_FOREVER,
+	const struct wire_request request = {
+		.timeout_ms = timeout_ms,
 		.generation = f->generation,
 		.service = f->service,
 		.service_len = strlen(f->service),
 	};
+
+	return *tag != 0 ? 0 : link_send(&f->link, op, &request, tag);
 }
 
 static int ask_open(struct follow *f)
 {
-	const struct wire_request request = request_of(f);
-
-	return link_send(&f->link, WIRE_OPEN, &request, &f->open_tag);
+	return ask(f, WIRE_OPEN, WIRE_FOREVER, &f->open_tag);
 }
 
 static int ask_list(struct follow *f)
 {
+	if (f->list_tag != 0)
+		return 0;
 	return pages_ask(&f->pages, &f->link, f->service, "", &f->list_tag);
 }
 
 static int ask_watch(struct follow *f)
 {
-	const struct wire_request request = request_of(f);
-
-	return link_send(&f->link, WIRE_WATCH, &request, &f->watch_tag);
+	return ask(f, WIRE_WATCH, WIRE_FOREVER, &f->watch_tag);
 }
 
-/*
- * One of each kind at a time, here and below: a second tag would make the first reply nobody's, and
- * its descriptor would be taken for that of the next. What a WATCH tells in front of an answer is
- * no newer than that.
- */
 static int ask_fetch(struct follow *f)
 {
-	struct wire_request request = request_of(f);
-
-	if (f->fetch_tag != 0)
-		return 0;
-	request.timeout_ms = 0;
-	return link_send(&f->link, WIRE_FETCH, &request, &f->fetch_tag);
+	return ask(f, WIRE_FETCH, 0, &f->fetch_tag);
 }
 
 static int ask_waiting_fetch(struct follow *f)
 {
-	const struct wire_request request = request_of(f);
-
-	if (f->wait_tag != 0)
-		return 0;
-	return link_send(&f->link, WIRE_FETCH, &request, &f->wait_tag);
+	return ask(f, WIRE_FETCH, WIRE_FOREVER, &f->wait_tag);
 }
 
 static int ask_genfile(struct follow *f)
 {
-	const struct wire_request request = { 0 };
-
-	return link_send(&f->link, WIRE_GENFILE, &request, &f->genfile_tag);
+	return ask(f, WIRE_GENFILE, 0, &f->genfile_tag);
 }
 
 /* The data is asked for in the same breath. */
@@ -150,7 +135,7 @@ static int settle(struct follow *f)
 	backoff_reset(&f->reconnecting);
 	link_trim(&f->link);
 	/* Without a slot only the link tells of a change. */
-	return f->watch_tag == 0 && (f->wants_notice || !f->slot) ? ask_watch(f) : 0;
+	return f->wants_notice || !f->slot ? ask_watch(f) : 0;
 }
 
 static void give(struct follow *f, struct ccfg_view *view)
@@ -191,7 +176,7 @@ static int on_list(struct follow *f, const struct link_reply *reply)
 
 	if (reply->status == WIRE_NO_DATA) {
 		pages_done(&f->pages);
-		return f->open_tag != 0 ? 0 : ask_open(f);
+		return ask_open(f);
 	}
 	if (reply->status == WIRE_CHANGED) {
 		pages_done(&f->pages);
@@ -233,7 +218,7 @@ static int take_slot(struct follow *f, const struct wire_fetch *fetch)
 
 	f->slot = genmap_slot(f->map, slot);
 	f->change = le64_get(fetch->change);
-	if (!f->slot && slot != GENFILE_NO_SLOT && f->map && f->genfile_tag == 0)
+	if (!f->slot && slot != GENFILE_NO_SLOT && f->map)
 		return ask_genfile(f); /* the file has grown */
 	return 0;
 }
@@ -386,7 +371,7 @@ void follow_ask_to_wait(struct follow *f)
 void follow_want_notice(struct follow *f)
 {
 	f->wants_notice = true;
-	if (f->is_settled && f->watch_tag == 0)
+	if (f->is_settled)
 		(void)ask_watch(f);
 }
 

@@ -297,10 +297,12 @@ static void keep_fds(struct link *link, struct msghdr *message)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			if (link->n_fds < LINK_FDS)
+			if (link->n_fds < LINK_FDS && !link->has_lost_fds) {
 				link->fds[link->n_fds++] = fd;
-			else
+			} else {
 				close(fd);
+				link->has_lost_fds = true;
+			}
 		}
 	}
 	link->has_lost_fds |= message->msg_flags & MSG_CTRUNC;
@@ -401,8 +403,11 @@ int link_take_fd(struct link *link)
 {
 	int fd;
 
+	/* Which of them were lost, and so to which reply the others belong, nobody knows. */
+	if (link->has_lost_fds)
+		return -EMFILE;
 	if (link->n_fds == 0)
-		return link->has_lost_fds ? -EMFILE : -EBADMSG;
+		return -EBADMSG;
 	fd = link->fds[0];
 	link->n_fds--;
 	memmove(link->fds, link->fds + 1, link->n_fds * sizeof(link->fds[0]));

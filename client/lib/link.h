@@ -37,7 +37,7 @@ struct link {
 	size_t in_start, in_end, in_allocated;
 	int fds[LINK_FDS]; /* received and not yet taken, oldest first */
 	unsigned n_fds;
-	bool has_lost_fds; /* some did not fit into this process */
+	bool has_lost_fds; /* some did not fit into this process: none is good any more */
 	int epoll_fd; /* in which the connection always is; borrowed; -1: none */
 };
 
@@ -99,7 +99,8 @@ int link_receive(struct link *link, uint64_t deadline, struct link_reply *ret_re
 
 /*
  * The descriptor that came with a reply that carries one, to be called once for each such reply,
- * in order; the caller closes it. -EMFILE: it did not fit into this process; -EBADMSG: none came.
+ * in order; the caller closes it. -EMFILE: one did not fit into this process, since when none of
+ * this connection is given; -EBADMSG: none came.
  */
 int link_take_fd(struct link *link);
 
