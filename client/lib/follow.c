@@ -4,7 +4,7 @@ static void forget_requests(struct follow *f)
 {
 	f->open_tag = f->list_tag = f->watch_tag = 0;
 	f->fetch_tag = f->wait_tag = f->genfile_tag = 0;
-	f->is_settled = false;
+	f->is_settled = f->has_map = false;
 }
 
 int follow_init(struct follow *f, const char *service, const char *socket_path)
@@ -216,9 +216,9 @@ static int take_slot(struct follow *f, const struct wire_fetch *fetch)
 {
 	uint32_t slot = le32_get(fetch->slot);
 
-	f->slot = genmap_slot(f->map, slot);
+	f->slot = f->has_map ? genmap_slot(f->map, slot) : NULL;
 	f->change = le64_get(fetch->change);
-	if (!f->slot && slot != GENFILE_NO_SLOT && f->map)
+	if (!f->slot && slot != GENFILE_NO_SLOT && f->has_map)
 		return ask_genfile(f); /* the file has grown */
 	return 0;
 }
@@ -287,7 +287,10 @@ static int on_genfile(struct follow *f, const struct link_reply *reply)
 	if (fd < 0)
 		return fd == -EMFILE ? 0 : fd;
 	r = genmap_new(fd, f->map, &map);
-	if (r < 0 || map == f->map)
+	if (r < 0)
+		return 0;
+	f->has_map = true;
+	if (map == f->map)
 		return 0;
 	f->map = map;
 	/* Which slot it is comes with the next answer to FETCH. */

@@ -35,6 +35,7 @@ struct follow {
 	int error; /* why the link is down, or 0 */
 
 	struct genmap *map; /* NULL: none yet */
+	bool has_map; /* it is of the daemon of this connection */
 	const struct genfile_slot *slot; /* of the service; NULL: none, or not known */
 	uint64_t change; /* of the slot as of the last answer */
 

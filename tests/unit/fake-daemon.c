@@ -10,7 +10,9 @@
 
 void fake_daemon_init(struct fake_daemon *d)
 {
-	*d = (struct fake_daemon){ .listener = -1, .wake = { -1, -1 }, .state = WIRE_LIVE };
+	*d = (struct fake_daemon){
+		.listener = -1, .wake = { -1, -1 }, .state = WIRE_LIVE, .genfile = -1
+	};
 	for (size_t i = 0; i < FAKE_DAEMON_CONNECTIONS; i++)
 		d->connections[i] = -1;
 	for (size_t i = 0; i < FAKE_DAEMON_WAITING; i++)
@@ -40,16 +42,81 @@ static void refuse(int fd, unsigned op, unsigned status, uint32_t tag)
 	reply(fd, op, status, tag, words, sizeof(words) - 1);
 }
 
-static void reply_info(struct fake_daemon *d, int fd, unsigned op, uint32_t tag)
+static struct wire_info info_of(const struct fake_daemon *d)
 {
-	const struct wire_info info = {
+	return (struct wire_info){
 		.generation = le64_of(d->generation),
 		.n_entries = le64_of(d->n_entries),
 		.age_usec = le64_of(d->age_usec),
 		.state = le32_of(d->state),
 	};
+}
+
+static void reply_info(struct fake_daemon *d, int fd, unsigned op, uint32_t tag)
+{
+	const struct wire_info info = info_of(d);
 
 	reply(fd, op, WIRE_OK, tag, &info, sizeof(info));
+}
+
+/* passed: -1 for none; stays open. */
+static void reply_passing(
+	int fd, unsigned op, uint32_t tag, const void *payload, size_t len, int passed)
+{
+	struct wire_header header = wire_header_of(len, op, WIRE_OK, tag);
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec parts[2] = { { &header, sizeof(header) },
+		{ (void *)(uintptr_t)payload, len } };
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+	struct cmsghdr *c;
+
+	if (passed >= 0) {
+		message.msg_control = control.bytes;
+		message.msg_controllen = sizeof(control.bytes);
+		c = CMSG_FIRSTHDR(&message);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(passed));
+		memcpy(CMSG_DATA(c), &passed, sizeof(passed));
+	}
+	(void)!sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+static struct wire_fetch fetch_of(const struct fake_daemon *d)
+{
+	bool has_slot = d->genfile_kind != FAKE_GENFILE_NONE;
+
+	return (struct wire_fetch){
+		.info = info_of(d),
+		.change = le64_of(fake_share_change(d->genfile, d->genfile_kind)),
+		.slot = le32_of(has_slot ? FAKE_SLOT : GENFILE_NO_SLOT),
+	};
+}
+
+static void reply_fetch(struct fake_daemon *d, int fd, uint32_t tag)
+{
+	const struct wire_fetch fetch = fetch_of(d);
+	struct records records = { 0 };
+	int image;
+
+	for (size_t i = 0; i < d->n_entries; i++) {
+		const struct record record = {
+			.key = d->entries[i].key,
+			.key_len = (uint32_t)strlen(d->entries[i].key),
+			.value = d->entries[i].value,
+			.value_len = (uint32_t)d->entries[i].value_len,
+		};
+
+		assert_int_equal(records_append(&records, &record), 0);
+	}
+	image = fake_share_image(d->image, &records);
+	records_done(&records);
+	reply_passing(fd, WIRE_FETCH, tag, &fetch, sizeof(fetch), image);
+	if (image >= 0)
+		close(image);
 }
 
 static void answer_waiting(struct fake_daemon *d)
@@ -59,7 +126,10 @@ static void answer_waiting(struct fake_daemon *d)
 
 		if (w->fd < 0 || d->is_mute || d->generation == w->generation)
 			continue;
-		reply_info(d, w->fd, w->op, w->tag);
+		if (w->op == WIRE_FETCH)
+			reply_fetch(d, w->fd, w->tag);
+		else
+			reply_info(d, w->fd, w->op, w->tag);
 		w->fd = -1;
 	}
 }
@@ -128,6 +198,24 @@ static bool reply_list(
 	return true;
 }
 
+static void handle_fetch(
+	struct fake_daemon *d, int fd, uint32_t tag, const struct wire_request *request)
+{
+	const struct wire_fetch fetch = fetch_of(d);
+
+	d->n_fetches++;
+	if (d->image == FAKE_IMAGE_NONE)
+		refuse(fd, WIRE_FETCH, WIRE_UNSUPPORTED, tag);
+	else if (request->timeout_ms > 0)
+		wait_for_generation(d, fd, WIRE_FETCH, tag, request->generation);
+	else if (d->generation == 0)
+		refuse(fd, WIRE_FETCH, WIRE_NO_DATA, tag);
+	else if (d->generation == request->generation)
+		reply(fd, WIRE_FETCH, WIRE_KEEP, tag, &fetch, sizeof(fetch));
+	else
+		reply_fetch(d, fd, tag);
+}
+
 /* False: the connection is to end. */
 static bool handle(struct fake_daemon *d, int fd, unsigned op, uint32_t tag,
 	const struct wire_request *request)
@@ -146,6 +234,12 @@ static bool handle(struct fake_daemon *d, int fd, unsigned op, uint32_t tag,
 		wait_for_generation(d, fd, op, tag, 0);
 	else if (op == WIRE_WATCH)
 		wait_for_generation(d, fd, op, tag, request->generation);
+	else if (op == WIRE_FETCH)
+		handle_fetch(d, fd, tag, request);
+	else if (op == WIRE_GENFILE && d->genfile >= 0)
+		reply_passing(fd, op, tag, NULL, 0, d->genfile);
+	else if (op == WIRE_GENFILE)
+		refuse(fd, op, WIRE_UNSUPPORTED, tag);
 	else if (d->generation == 0)
 		refuse(fd, op, WIRE_NO_DATA, tag);
 	else if (op == WIRE_LIST)
@@ -246,6 +340,11 @@ void fake_daemon_start(struct fake_daemon *d)
 	assert_int_equal(bind(d->listener, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(d->listener, 16), 0);
 	assert_int_equal(pipe2(d->wake, O_CLOEXEC), 0);
+	if (d->keeps_no_genfile && d->genfile >= 0)
+		close(TAKE_FD(d->genfile));
+	if (d->genfile < 0)
+		d->genfile = fake_share_genfile(d->genfile_kind);
+	fake_share_raise(d->genfile, d->genfile_kind);
 	assert_int_equal(pthread_create(&d->thread, NULL, run, d), 0);
 	d->is_running = true;
 }
@@ -268,6 +367,8 @@ void fake_daemon_stop(struct fake_daemon *d)
 void fake_daemon_done(struct fake_daemon *d)
 {
 	fake_daemon_stop(d);
+	if (d->genfile >= 0)
+		close(d->genfile);
 	rmdir(d->directory);
 	pthread_mutex_destroy(&d->lock);
 }
@@ -276,6 +377,7 @@ void fake_daemon_done(struct fake_daemon *d)
 static void change(struct fake_daemon *d)
 {
 	d->generation += 10;
+	fake_share_raise(d->genfile, d->genfile_kind);
 	pthread_mutex_unlock(&d->lock);
 	if (d->is_running)
 		assert_int_equal(write(d->wake[1], "", 1), 1);

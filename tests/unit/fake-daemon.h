@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "fake-share.h"
 #include "proto/wire.h"
 
 #define FAKE_DAEMON_KEYS 64
@@ -44,7 +45,8 @@ struct fake_daemon {
 	uint64_t age_usec;
 	unsigned state;
 	struct fake_waiting waiting[FAKE_DAEMON_WAITING];
-	unsigned n_accepted, n_lists; /* so far */
+	unsigned n_accepted, n_lists, n_fetches; /* so far */
+	int genfile; /* -1: none made yet */
 
 	/* Misbehaviour; set with fake_daemon_set(). */
 	size_t page_entries; /* entries of a page of LIST; 0: all */
@@ -52,6 +54,9 @@ struct fake_daemon {
 	unsigned hello_status;
 	unsigned major; /* as greeted; 0: ours */
 	bool is_mute; /* reads, answers nothing */
+	enum fake_image image; /* what FETCH brings; none: it is not known here */
+	enum fake_genfile genfile_kind; /* set before the start */
+	bool keeps_no_genfile; /* another file for each start */
 	unsigned change_on_page; /* the generation goes while this page is asked for, counted from 1
 				  */
 	unsigned cut_on_page; /* the connection ends instead of this page */

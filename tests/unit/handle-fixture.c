@@ -61,6 +61,11 @@ bool comes_to(ccfg *cfg, const char *key, const char *value)
 	return false;
 }
 
+uint64_t handle_newest_generation(ccfg *cfg)
+{
+	return ((const struct ccfg_view *)atomic_load(&cfg->view))->generation;
+}
+
 void pause_ms(unsigned ms)
 {
 	const struct timespec pause = { .tv_nsec = (long)ms * 1000000 };

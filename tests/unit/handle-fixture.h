@@ -18,6 +18,9 @@ ccfg *open_now(struct fake_daemon *daemon); /* asserts that it opens */
 /* Reads until a key has a value (NULL: is absent); false when that does not happen soon. */
 bool comes_to(ccfg *cfg, const char *key, const char *value);
 
+/* Of the view that the handle holds; takes nothing newer. */
+uint64_t handle_newest_generation(ccfg *cfg);
+
 void pause_ms(unsigned ms);
 
 /* For pthread_create, with a struct fake_daemon: puts key "late" after a while. */
