@@ -40,6 +40,7 @@ void fixture_until(struct fixture *f, bool (*holds)(void *), void *userdata)
 int fixture_set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
+	bool is_lasting;
 
 	assert_non_null(f);
 	assert_int_equal(loop_new(&f->loop), 0);
@@ -58,9 +59,12 @@ int fixture_set_up(void **state)
 	f->config.max_clients_per_user = 4096;
 	f->config.linger_usec = 1000;
 	f->config.host = (char[]){ "here" };
-	assert_int_equal(services_new(f->loop, f->trees, NULL, &f->config, &f->services), 0);
-	assert_int_equal(
-		server_new(f->loop, f->services, &f->fake.source, NULL, &f->config, &f->server), 0);
+	/* No directory: an anonymous one. */
+	assert_int_equal(genfile_new("/dev/null", 16, &f->genfile, &is_lasting), 0);
+	assert_int_equal(services_new(f->loop, f->trees, f->genfile, &f->config, &f->services), 0);
+	assert_int_equal(server_new(f->loop, f->services, &f->fake.source, f->genfile, &f->config,
+				 &f->server),
+		0);
 	*state = f;
 	return 0;
 }
@@ -71,6 +75,7 @@ int fixture_tear_down(void **state)
 
 	server_free(f->server);
 	services_free(f->services);
+	genfile_free(f->genfile);
 	trees_free(f->trees);
 	loop_timer_free(f->tick);
 	loop_free(f->loop);

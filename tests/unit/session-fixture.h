@@ -6,6 +6,7 @@
 
 #include "test.h"
 
+#include "daemon/genfile.h"
 #include "daemon/server.h"
 #include "daemon/session.h"
 #include "fake-source.h"
@@ -18,6 +19,7 @@ struct fixture {
 	struct loop_timer *tick;
 	struct fake_source fake;
 	struct trees *trees;
+	struct genfile *genfile;
 	struct config config;
 	struct config_rule rules[3];
 	struct access_subject nobody;
