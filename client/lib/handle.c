@@ -294,6 +294,7 @@ static int wait_in_vain(uint64_t deadline)
 
 int handle_wait(struct ccfg *h, uint64_t after_generation, uint64_t deadline)
 {
+	bool must_look = h->is_manual; /* nobody else does */
 	int r = 0;
 
 	if (h->is_fixed)
@@ -302,7 +303,8 @@ int handle_wait(struct ccfg *h, uint64_t after_generation, uint64_t deadline)
 	handle_lock(h);
 	handle_catch_up_locked(h);
 	while (handle_newest(h)->generation == after_generation && r != -EINTR &&
-		clock_now_usec() < deadline) {
+		(must_look || clock_now_usec() < deadline)) {
+		must_look = false;
 		if (h->is_busy) {
 			wait_for_others(h, deadline);
 			continue;

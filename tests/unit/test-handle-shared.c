@@ -213,7 +213,7 @@ static void a_manual_handle_looks_without_waiting(void **state)
 {
 	struct fake_daemon *d = *state;
 	ccfg *cfg;
-	uint64_t generation;
+	uint64_t generation, deadline;
 
 	assert_int_equal(open_at(d, SOON_MS, CCFG_MANUAL, &cfg), 0);
 	generation = handle_newest_generation(cfg);
@@ -221,6 +221,12 @@ static void a_manual_handle_looks_without_waiting(void **state)
 	assert_int_equal(ccfg_get_int64(cfg, "db/pool", -1), 7);
 	assert_int_equal(ccfg_wait(cfg, generation, SOON_MS), 0);
 	assert_int_equal(ccfg_get_int64(cfg, "db/pool", -1), 8);
+	generation = handle_newest_generation(cfg);
+	fake_daemon_put(d, "db/pool", "9");
+	deadline = clock_after_usec(SOON_MS * USEC_PER_MSEC);
+	while (ccfg_wait(cfg, generation, 0) < 0 && clock_now_usec() < deadline)
+		pause_ms(1);
+	assert_int_equal(ccfg_get_int64(cfg, "db/pool", -1), 9);
 	ccfg_close(cfg);
 }
 
