@@ -67,10 +67,11 @@ static enum ccfg_state judge(struct ccfg *h)
 static bool take_shown(struct ccfg *h)
 {
 	const struct follow *f = &h->follow;
-	const struct genfile_slot *slot = f->slot;
+	const struct genfile_slot *slot;
 
-	if (h->is_busy || !slot || !link_is_up(&f->link) || !f->is_settled)
+	if (h->is_busy || !f->slot || !link_is_up(&f->link) || !f->is_settled)
 		return false;
+	slot = f->slot;
 	/* With something newer untaken it may be another service's by now. */
 	if (!h->is_manual && atomic_load(&slot->change) != f->change)
 		return false;
@@ -113,7 +114,8 @@ void handle_ask(struct ccfg *h, struct handle_info *ret_info)
 	handle_catch_up_locked(h);
 	is_known = h->is_fixed || take_shown(h);
 	if (!is_known && h->is_manual) {
-		h->asking_error = h->follow.error < 0 ? h->follow.error : -ENOTCONN;
+		if (!h->is_busy)
+			h->asking_error = h->follow.error < 0 ? h->follow.error : -ENOTCONN;
 	} else if (!is_known && clock_now_usec() >= h->asking.retry_at) {
 		handle_unlock(h);
 		r = ask_daemon(h, deadline, &info);

@@ -139,7 +139,7 @@ static struct ccfg_view *publish(struct ccfg *h, struct ccfg_view *view)
 {
 	struct ccfg_view *old = handle_newest(h);
 
-	atomic_store_explicit(&h->view, view, memory_order_release);
+	atomic_store(&h->view, view);
 	for (struct bound *bound = h->bounds; bound; bound = bound->next)
 		bound_update(bound, view);
 	events_set_news(&h->events, true);

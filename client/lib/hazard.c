@@ -83,10 +83,9 @@ struct hazard *hazard_make(void)
 /* Every other thread has passed a full barrier. A child of a fork may have to register again. */
 static bool pass_barrier(void)
 {
-	if (!hazard_is_cheap) {
-		atomic_thread_fence(memory_order_seq_cst);
+	/* Then all accesses are in one order as they are. */
+	if (!hazard_is_cheap)
 		return true;
-	}
 	if (barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0)
 		return true;
 	return barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 &&

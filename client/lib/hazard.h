@@ -34,7 +34,8 @@ static inline struct hazard *hazard_of_thread(void)
 	return __builtin_expect(hazard_own != NULL, 1) ? hazard_own : hazard_make();
 }
 
-/* What *source points to, which stays until hazard_leave(). Does not nest. */
+/* What *source points to, which stays until hazard_leave(). Does not nest. *source is written to
+ * with memory_order_seq_cst. */
 static inline const void *hazard_enter(struct hazard *hazard, const void *_Atomic *source)
 {
 	const void *seen = atomic_load_explicit(source, memory_order_acquire), *again;
