@@ -216,6 +216,14 @@ static void handle_fetch(
 		reply_fetch(d, fd, tag);
 }
 
+static void handle_genfile(struct fake_daemon *d, int fd, uint32_t tag)
+{
+	if (d->genfile >= 0)
+		reply_passing(fd, WIRE_GENFILE, tag, NULL, 0, d->genfile);
+	else
+		refuse(fd, WIRE_GENFILE, WIRE_UNSUPPORTED, tag);
+}
+
 /* False: the connection is to end. */
 static bool handle(struct fake_daemon *d, int fd, unsigned op, uint32_t tag,
 	const struct wire_request *request)
@@ -236,10 +244,8 @@ static bool handle(struct fake_daemon *d, int fd, unsigned op, uint32_t tag,
 		wait_for_generation(d, fd, op, tag, request->generation);
 	else if (op == WIRE_FETCH)
 		handle_fetch(d, fd, tag, request);
-	else if (op == WIRE_GENFILE && d->genfile >= 0)
-		reply_passing(fd, op, tag, NULL, 0, d->genfile);
 	else if (op == WIRE_GENFILE)
-		refuse(fd, op, WIRE_UNSUPPORTED, tag);
+		handle_genfile(d, fd, tag);
 	else if (d->generation == 0)
 		refuse(fd, op, WIRE_NO_DATA, tag);
 	else if (op == WIRE_LIST)
