@@ -72,16 +72,6 @@ static int open_anonymous(void)
 	return TAKE_FD(fd);
 }
 
-/* Closed to others: a client may open its descriptor anew through /proc, for writing. */
-static int open_anonymous(void)
-{
-	AUTO_CLOSE int fd = memfd_create("consulcfg-generations", MFD_CLOEXEC);
-
-	if (fd < 0 || fchmod(fd, 0600) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
 /* Longer, never shorter: clients have it mapped. No hole is left: on a full tmpfs it is SIGBUS. */
 static int reserve(struct genfile *genfile, uint32_t n_slots)
 {

@@ -1,14 +1,15 @@
 /*
  * What taking a new generation costs a client, and what having a service open costs a process.
  *
- *	snapshot-load first N		N changes of the service "bench": prints, in nanoseconds, N first reads after a
- *					change and N bare round trips, in turn, as a line of JSON. Says "next" on
+ *	snapshot-load first N		N changes of the service "bench": prints, in nanoseconds, N
+ *first reads after a change and N bare round trips, in turn, as a line of JSON. Says "next" on
  *					standard error when it waits for a change.
- *	snapshot-load open N		N processes, each with the service open and read through once
- *	snapshot-load without N		N processes that do not load the library
+ *	snapshot-load open N		N processes, each with the service open and read through
+ *once snapshot-load without N		N processes that do not load the library
  *
- * The bare round trip: one request on a stream socket, one reply with a descriptor of a sealed memfd, mapped, looked
- * at, unmapped. Its server is a process of its own that waits in epoll, as the daemon does.
+ * The bare round trip: one request on a stream socket, one reply with a descriptor of a sealed
+ *memfd, mapped, looked at, unmapped. Its server is a process of its own that waits in epoll, as the
+ *daemon does.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -54,7 +55,9 @@ static void pass(int socket, int fd)
 	} control = { 0 };
 	char message[MESSAGE] = "";
 	struct iovec part = { message, sizeof(message) };
-	struct msghdr m = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
+	struct msghdr m = { .msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
@@ -107,7 +110,9 @@ static uint64_t round_trip(int socket)
 	} control;
 	char message[MESSAGE] = "";
 	struct iovec part = { message, sizeof(message) };
-	struct msghdr m = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
+	struct msghdr m = { .msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes) };
 	static void *last;
 	static size_t last_size;
@@ -168,7 +173,8 @@ static uint64_t first_read(ccfg *cfg, const char *key)
 
 static int measure(int n)
 {
-	uint64_t *reads = calloc((size_t)n, sizeof(*reads)), *trips = calloc((size_t)n, sizeof(*trips));
+	uint64_t *reads = calloc((size_t)n, sizeof(*reads)),
+		 *trips = calloc((size_t)n, sizeof(*trips));
 	struct ccfg_options options = { .size = sizeof(options), .timeout_ms = 60000 };
 	struct ccfg_info info = { .size = sizeof(info) };
 	struct ccfg_entry entry = { .size = sizeof(entry) };
@@ -209,7 +215,8 @@ static void open_and_read(void)
 	__typeof__(ccfg_open) *open_ = (__typeof__(ccfg_open) *)dlsym(library, "ccfg_open");
 	__typeof__(ccfg_pin) *pin = (__typeof__(ccfg_pin) *)dlsym(library, "ccfg_pin");
 	__typeof__(ccfg_unpin) *unpin = (__typeof__(ccfg_unpin) *)dlsym(library, "ccfg_unpin");
-	__typeof__(ccfg_view_next) *next = (__typeof__(ccfg_view_next) *)dlsym(library, "ccfg_view_next");
+	__typeof__(ccfg_view_next) *next =
+		(__typeof__(ccfg_view_next) *)dlsym(library, "ccfg_view_next");
 	struct ccfg_options options = { .size = sizeof(options), .timeout_ms = 60000 };
 	struct ccfg_entry entry = { .size = sizeof(entry) };
 	volatile size_t sum = 0;
@@ -235,7 +242,8 @@ static int run_processes(int n, int with_library)
 		if (pid == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			/* A program of its own, not a page shared with its parent by the fork. */
-			execl("/proc/self/exe", "snapshot-load", "one", with_library ? "1" : "0", NULL);
+			execl("/proc/self/exe", "snapshot-load", "one", with_library ? "1" : "0",
+				NULL);
 			die("exec");
 		}
 		printf("%d\n", (int)pid);
