@@ -86,8 +86,8 @@ static inline uint32_t image_unit_mask(size_t size)
  * The lookup: the value, NUL-terminated, of a key. Returns the offset of its record, 0 when there
  * is none; a damaged record is none.
  */
-static inline __attribute__((always_inline)) size_t image_find_value(const struct image *image,
-	const char *key, size_t key_len, const char **ret_value, size_t *ret_len)
+ALWAYS_INLINE static inline size_t image_find_value(const struct image *image, const char *key,
+	size_t key_len, const char **ret_value, size_t *ret_len)
 {
 	uint64_t hash = hash_key(key, key_len, image->seed);
 	const le32 *slot = image->slots + ((hash >> 32) * image->n_slots >> 32);

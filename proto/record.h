@@ -20,7 +20,7 @@
 #include "proto/limits.h"
 #include "proto/std.h"
 
-#define RECORD_ALIGN 8
+#define RECORD_ALIGN ((size_t)8)
 #define RECORD_HAS_FLAGS 0x01u
 
 struct record_head {

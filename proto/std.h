@@ -28,6 +28,7 @@
 #define AUTO_FREE CLEANUP(std_freep)
 #define AUTO_CLOSE CLEANUP(std_closep)
 #define PRINTF_FORMAT(fmt, args) __attribute__((format(printf, fmt, args)))
+#define ALWAYS_INLINE __attribute__((always_inline))
 #define HIDDEN __attribute__((visibility("hidden")))
 
 #define TAKE_PTR(p)                                                                                \

@@ -218,7 +218,7 @@ void ccfg_unpin(const ccfg_view *view)
 	view_unref((struct ccfg_view *)(uintptr_t)view);
 }
 
-static inline __attribute__((always_inline)) const char *view_get(
+ALWAYS_INLINE static inline const char *view_get(
 	const ccfg_view *view, const char *key, size_t key_len, size_t *ret_len)
 {
 	const char *value;

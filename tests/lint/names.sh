@@ -48,8 +48,8 @@ done
 
 while IFS=: read -r file _ symbol; do
     [[ $symbol == le[0-9]* ]] || check_prefix "$file" "$symbol" # le.h is about le16, le32, le64
-done < <(git grep -nE '^static inline .*[( *][a-z0-9_]+\(' -- 'proto/*.h' 'daemon/*.h' |
-    sed -E 's/^([^:]*:[0-9]+):static inline [^(]*[ *]([a-z0-9_]+)\(.*/\1:\2/')
+done < <(git grep -nE '^(ALWAYS_INLINE )?static inline .*[( *][a-z0-9_]+\(' -- 'proto/*.h' 'daemon/*.h' |
+    sed -E 's/^([^:]*:[0-9]+):(ALWAYS_INLINE )?static inline [^(]*[ *]([a-z0-9_]+)\(.*/\1:\3/')
 
 # --- the library ------------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ static void a_restart_while_data_is_waited_for_costs_no_shared_memory(void **sta
 	uint64_t deadline = clock_after_usec(SOON_MS * USEC_PER_MSEC);
 	ccfg *cfg;
 
+	fake_daemon_set(d, image, FAKE_IMAGE_GOOD);
 	fake_daemon_set(d, generation, 0);
 	assert_int_equal(open_at(d, 0, CCFG_NOWAIT, &cfg), 0);
 	assert_int_not_equal(cfg->follow.wait_tag, 0);
