@@ -423,7 +423,7 @@ int directory_scan_new(const struct directory_scan_settings *settings, const cha
 	scan->follower = follower;
 	directory_file_init(&scan->file, follower, settings->max_value, is_patient);
 	scan->root_fd = -1;
-	if (kvset_new(settings->max_bytes, &scan->set) < 0) {
+	if (kvset_new(settings->max_bytes, NULL, &scan->set) < 0) {
 		directory_scan_free(scan);
 		return -ENOMEM;
 	}

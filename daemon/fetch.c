@@ -7,6 +7,7 @@ struct fetch {
 	const struct consul_address *address;
 	enum agent_pool pool;
 	const char *prefix;
+	struct kvset *model;
 	fetch_fn fn;
 	void *userdata;
 	struct http_request *request;
@@ -19,6 +20,7 @@ static struct fetch *fetch_free(struct fetch *fetch)
 {
 	kvjson_free(fetch->kvjson);
 	kvset_unref(fetch->set);
+	kvset_unref(fetch->model);
 	free(fetch);
 	return NULL;
 }
@@ -29,7 +31,7 @@ static int open_body(struct fetch *fetch)
 	int r;
 
 	if (!fetch->set) {
-		r = kvset_new(config->max_service, &fetch->set);
+		r = kvset_new(config->max_service, fetch->model, &fetch->set);
 		if (r < 0)
 			return r;
 	}
@@ -54,7 +56,7 @@ static int close_body(struct fetch *fetch, enum consul_verdict verdict)
 		if (r == 0)
 			r = kvjson_finish(fetch->kvjson);
 	} else if (!fetch->set) {
-		r = kvset_new(fetch->agent->config->max_service, &fetch->set);
+		r = kvset_new(fetch->agent->config->max_service, NULL, &fetch->set);
 	}
 	return r < 0 ? r : kvset_finish(fetch->set);
 }
@@ -152,6 +154,7 @@ int fetch_start(struct agent *agent, const struct fetch_query *query, struct fet
 	fetch->address = agent_address(agent);
 	fetch->pool = query->pool;
 	fetch->prefix = query->prefix;
+	fetch->model = query->model ? kvset_ref(query->model) : NULL;
 	fetch->fn = query->fn;
 	fetch->userdata = query->userdata;
 	r = request(fetch, query);

@@ -23,6 +23,7 @@ struct fetch_query {
 	const char *prefix; /* outlives the fetch */
 	uint64_t index, wait_usec; /* index 0: answer now */
 	bool consistent;
+	struct kvset *model; /* what the answer will most likely say again; NULL: not known */
 	fetch_fn fn;
 	void *userdata;
 };

@@ -3,7 +3,7 @@
 #include "proto/hash.h"
 #include "proto/key.h"
 
-int kvset_new(size_t max_bytes, struct kvset **ret_set)
+int kvset_new(size_t max_bytes, struct kvset *model, struct kvset **ret_set)
 {
 	struct kvset *set = calloc(1, sizeof(*set));
 
@@ -12,6 +12,8 @@ int kvset_new(size_t max_bytes, struct kvset **ret_set)
 	set->refs = 1;
 	set->sorted = true;
 	set->max_bytes = max_bytes;
+	if (model)
+		set->model = kvset_ref(model);
 	*ret_set = set;
 	return 0;
 }
@@ -25,7 +27,10 @@ struct kvset *kvset_ref(struct kvset *set)
 struct kvset *kvset_unref(struct kvset *set)
 {
 	if (set && --set->refs == 0) {
-		records_done(&set->records);
+		if (!set->model && !set->owner)
+			records_done(&set->records);
+		kvset_unref(set->model);
+		kvset_unref(set->owner);
 		free(set);
 	}
 	return NULL;
@@ -41,6 +46,45 @@ static void add_to_digests(struct kvset *set, const struct record *record)
 		set->flags_digest = hash_chain(set->flags_digest, record->key, record->key_len);
 		set->flags_digest = hash_chain(set->flags_digest, &flags, sizeof(flags));
 	}
+}
+
+/* The entry that the model has here, if that is this one. */
+static bool is_same_again(struct kvset *set, const struct record *record)
+{
+	const struct records *records = &set->model->records;
+	struct record old;
+	size_t off = set->records.size, end;
+
+	if (off >= records->size)
+		return false;
+	end = record_decode(records->data, records->size, off, &old);
+	if (end == 0 || old.key_len != record->key_len || old.value_len != record->value_len ||
+		old.modify_index != record->modify_index || old.flags != record->flags ||
+		memcmp(old.key, record->key, old.key_len) != 0 ||
+		memcmp(old.value, record->value, old.value_len) != 0)
+		return false;
+	set->last_off = off;
+	set->records.size = end;
+	set->records.n++;
+	return true;
+}
+
+/* From here on the answer differs: what came so far is copied. */
+static int leave_model(struct kvset *set)
+{
+	size_t size = set->records.size;
+	uint8_t *data = NULL;
+
+	if (size > 0) {
+		data = malloc(size);
+		if (!data)
+			return -ENOMEM;
+		memcpy(data, set->model->records.data, size);
+	}
+	set->records.data = data;
+	set->records.allocated = size;
+	set->model = kvset_unref(set->model);
+	return 0;
 }
 
 static bool is_above_last(const struct kvset *set, const char *key, size_t key_len)
@@ -68,6 +112,10 @@ int kvset_add(struct kvset *set, const char *key, size_t key_len, const char *va
 	size_t off = set->records.size;
 	int r;
 
+	if (set->model && is_same_again(set, &record)) {
+		add_to_digests(set, &record);
+		return 0;
+	}
 	if (key_check(key, key_len) < 0) {
 		set->n_skipped++;
 		return 1;
@@ -75,6 +123,11 @@ int kvset_add(struct kvset *set, const char *key, size_t key_len, const char *va
 	if (set->records.n >= LIMIT_ENTRIES || value_len > set->max_bytes ||
 		off + record_size(key_len, value_len, flags != 0) > set->max_bytes)
 		return -EFBIG;
+	if (set->model) {
+		r = leave_model(set);
+		if (r < 0)
+			return r;
+	}
 	set->sorted = set->sorted && is_above_last(set, key, key_len);
 	r = records_append(&set->records, &record);
 	if (r < 0)
@@ -92,6 +145,18 @@ int kvset_finish(struct kvset *set)
 	size_t off = 0;
 	int r;
 
+	if (set->model && set->records.size == set->model->records.size) {
+		set->records = set->model->records;
+		set->owner =
+			set->model->owner ? kvset_ref(set->model->owner) : kvset_ref(set->model);
+		set->model = kvset_unref(set->model);
+		return 0;
+	}
+	if (set->model) {
+		r = leave_model(set);
+		if (r < 0)
+			return r;
+	}
 	records_trim(&set->records);
 	if (set->sorted)
 		return 0;

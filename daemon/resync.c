@@ -52,6 +52,7 @@ static void read_tree(struct resync *resync, enum resync_state state)
 		.pool = AGENT_RESYNCS,
 		.prefix = resync->tree->prefix,
 		.consistent = state == RESYNC_CONFIRMING,
+		.model = resync->tree->content,
 		.fn = on_answer,
 		.userdata = resync,
 	};

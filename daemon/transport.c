@@ -13,7 +13,7 @@
 #include "daemon/list.h"
 #include "proto/limits.h"
 
-#define BUFFER_BYTES 65536L /* read from a socket at a time */
+#define BUFFER_BYTES 262144L /* read from a socket at a time */
 #define KEEPALIVE_IDLE_S 30L
 #define KEEPALIVE_INTERVAL_S 10L
 

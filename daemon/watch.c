@@ -80,6 +80,7 @@ static void send_query(struct watch *watch, enum watch_state state, struct fetch
 	static const struct consul_error no_memory = { TREE_LIMIT, "out of memory" };
 
 	query.prefix = watch->tree->prefix;
+	query.model = watch->tree->content;
 	query.fn = on_answer;
 	query.userdata = watch;
 	watch->state = state;

@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t chunk = size > 0 ? 1 + data[0] : 1;
 	int r = 0;
 
-	if (kvset_new(1 << 16, &set) < 0)
+	if (kvset_new(1 << 16, NULL, &set) < 0)
 		return 0;
 	if (kvjson_new("config/a/", 1 << 12, set, &kvjson) == 0) {
 		for (size_t off = 0; off < size && r == 0; off += chunk) {

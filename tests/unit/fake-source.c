@@ -62,7 +62,7 @@ bool fake_source_apply(struct fake_source *fake, const char *prefix, ...)
 	va_list args;
 
 	assert_non_null(tree);
-	assert_int_equal(kvset_new(1 << 20, &set), 0);
+	assert_int_equal(kvset_new(1 << 20, NULL, &set), 0);
 	va_start(args, prefix);
 	while ((pair = va_arg(args, const char *))) {
 		const char *equals = strchr(pair, '=');

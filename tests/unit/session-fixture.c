@@ -90,7 +90,7 @@ void fixture_apply_sizes(
 	struct kvset *set;
 
 	assert_non_null(tree);
-	assert_int_equal(kvset_new(64 << 20, &set), 0);
+	assert_int_equal(kvset_new(64 << 20, NULL, &set), 0);
 	for (size_t i = 0; i < n; i++) {
 		char *value = malloc(sizes[i] + 1), key[32];
 		int len = snprintf(key, sizeof(key), "key-%06zu", i);

@@ -257,7 +257,7 @@ static struct kvset *make_set(const char *const *keys)
 {
 	struct kvset *set;
 
-	assert_int_equal(kvset_new(1 << 20, &set), 0);
+	assert_int_equal(kvset_new(1 << 20, NULL, &set), 0);
 	for (; *keys; keys++)
 		assert_int_equal(kvset_add(set, *keys, strlen(*keys), "v", 1, 0, 1), 0);
 	assert_int_equal(kvset_finish(set), 0);

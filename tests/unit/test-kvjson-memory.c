@@ -73,7 +73,7 @@ static int parse(const char *answer, size_t len, size_t chunk)
 	struct kvset *set;
 	int r;
 
-	assert_int_equal(kvset_new(1 << 20, &set), 0);
+	assert_int_equal(kvset_new(1 << 20, NULL, &set), 0);
 	r = kvjson_new("config/a/", 1 << 20, set, &kvjson);
 	if (r == 0) {
 		for (size_t off = 0; off < len && r == 0; off += chunk)

@@ -23,7 +23,7 @@ static struct parsed parse_limited(
 	struct parsed parsed = { 0 };
 	struct kvjson *kvjson;
 
-	assert_int_equal(kvset_new(max_set, &parsed.set), 0);
+	assert_int_equal(kvset_new(max_set, NULL, &parsed.set), 0);
 	assert_int_equal(kvjson_new(PREFIX, max_value, parsed.set, &kvjson), 0);
 	for (size_t off = 0; off < size && parsed.r == 0; off += chunk) {
 		size_t n = MIN(chunk, size - off);
@@ -160,7 +160,7 @@ static void a_string_without_end_is_given_up(void **state)
 
 	(void)state;
 	memset(chunk, 'A', sizeof(chunk));
-	assert_int_equal(kvset_new(MAX_SET, &set), 0);
+	assert_int_equal(kvset_new(MAX_SET, NULL, &set), 0);
 	assert_int_equal(kvjson_new(PREFIX, MAX_VALUE, set, &kvjson), 0);
 	assert_int_equal(kvjson_feed(kvjson, "[{\"Key\":\"", 9), 0);
 	do {

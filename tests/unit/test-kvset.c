@@ -2,12 +2,17 @@
 
 #include "daemon/kvset.h"
 
-static struct kvset *set_of(size_t max_bytes)
+static struct kvset *set_like(size_t max_bytes, struct kvset *model)
 {
 	struct kvset *set;
 
-	assert_int_equal(kvset_new(max_bytes, &set), 0);
+	assert_int_equal(kvset_new(max_bytes, model, &set), 0);
 	return set;
+}
+
+static struct kvset *set_of(size_t max_bytes)
+{
+	return set_like(max_bytes, NULL);
 }
 
 static int add(struct kvset *set, const char *key, const char *value)
@@ -91,6 +96,70 @@ static void a_difference_in_value_key_or_flags_is_seen_and_one_of_index_is_not(v
 	kvset_unref(shifted);
 }
 
+/* "a=1 b=2": keys of one byte. */
+static struct kvset *filled(const char *entries, uint64_t index, struct kvset *model)
+{
+	struct kvset *set = set_like(1 << 20, model);
+
+	for (const char *p = entries; *p; p += p[3] ? 4 : 3)
+		assert_int_equal(kvset_add(set, p, 1, p + 2, 1, p[2] == 'f' ? 9 : 0, index), 0);
+	assert_int_equal(kvset_finish(set), 0);
+	return set;
+}
+
+static void a_model_changes_nothing_but_the_memory(void **state)
+{
+	static const char *const answers[] = { "b=1 d=2 f=3", "b=9 d=2 f=3", "b=1 d=9 f=3",
+		"b=1 d=2 f=9", "b=1 d=2", "b=1", "", "d=2 f=3", "a=0 b=1 d=2 f=3",
+		"b=1 d=2 f=3 g=4", "f=3 d=2 b=1", "b=1 d=f f=3", "b=1 b=1 d=2 f=3" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+		for (uint64_t index = 7; index <= 8; index++) {
+			struct kvset *model = filled("b=1 d=2 f=3", 7, NULL);
+			struct kvset *set = filled(answers[i], index, model);
+			struct kvset *alone = filled(answers[i], index, NULL);
+			bool is_again = i == 0 && index == 7;
+
+			assert_int_equal(set->records.data == model->records.data, is_again);
+			kvset_unref(model);
+			assert_true(kvset_same(set, alone));
+			assert_int_equal(set->records.n, alone->records.n);
+			assert_int_equal(set->n_dropped, alone->n_dropped);
+			assert_int_equal(set->records.size, alone->records.size);
+			if (set->records.size > 0)
+				assert_memory_equal(
+					set->records.data, alone->records.data, set->records.size);
+			kvset_unref(set);
+			kvset_unref(alone);
+		}
+	}
+}
+
+static void what_came_again_twice_has_one_memory(void **state)
+{
+	struct kvset *first = filled("b=1 d=2", 7, NULL);
+	struct kvset *second = filled("b=1 d=2", 7, first), *third = filled("b=1 d=2", 7, second);
+
+	(void)state;
+	kvset_unref(second);
+	assert_ptr_equal(third->records.data, first->records.data);
+	kvset_unref(first);
+	assert_int_equal(third->records.n, 2);
+	kvset_unref(third);
+}
+
+static void a_set_that_goes_half_filled_leaves_its_model(void **state)
+{
+	struct kvset *model = filled("b=1 d=2", 7, NULL), *set = set_like(1 << 20, model);
+
+	(void)state;
+	assert_int_equal(kvset_add(set, "b", 1, "1", 1, 0, 7), 0);
+	kvset_unref(set);
+	assert_int_equal(model->records.n, 2);
+	kvset_unref(model);
+}
+
 static void a_set_over_its_limit_is_refused(void **state)
 {
 	struct kvset *set = set_of(64);
@@ -110,6 +179,9 @@ int main(void)
 		cmocka_unit_test(keys_that_are_not_representable_are_skipped_and_counted),
 		cmocka_unit_test(
 			a_difference_in_value_key_or_flags_is_seen_and_one_of_index_is_not),
+		cmocka_unit_test(a_model_changes_nothing_but_the_memory),
+		cmocka_unit_test(what_came_again_twice_has_one_memory),
+		cmocka_unit_test(a_set_that_goes_half_filled_leaves_its_model),
 		cmocka_unit_test(a_set_over_its_limit_is_refused),
 	};
 
