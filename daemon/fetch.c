@@ -1,6 +1,7 @@
 #include "daemon/fetch.h"
 
 #include "daemon/kvjson.h"
+#include "proto/hash.h"
 
 struct fetch {
 	struct agent *agent;
@@ -8,12 +9,14 @@ struct fetch {
 	enum agent_pool pool;
 	const char *prefix;
 	struct kvset *model;
+	bool skims;
 	fetch_fn fn;
 	void *userdata;
 	struct http_request *request;
 	/* From the first byte of a body on: a poll sleeps without them. */
 	struct kvset *set;
 	struct kvjson *kvjson;
+	hash_stream *hash;
 };
 
 static struct fetch *fetch_free(struct fetch *fetch)
@@ -21,6 +24,8 @@ static struct fetch *fetch_free(struct fetch *fetch)
 	kvjson_free(fetch->kvjson);
 	kvset_unref(fetch->set);
 	kvset_unref(fetch->model);
+	if (fetch->hash)
+		hash_stream_free(fetch->hash);
 	free(fetch);
 	return NULL;
 }
@@ -41,8 +46,16 @@ static int open_body(struct fetch *fetch)
 static int on_body(const void *data, size_t len, void *userdata)
 {
 	struct fetch *fetch = userdata;
-	int r = fetch->kvjson ? 0 : open_body(fetch);
+	int r;
 
+	if (!fetch->hash)
+		fetch->hash = hash_stream_new();
+	if (!fetch->hash)
+		return -ENOMEM;
+	hash_stream_add(fetch->hash, data, len);
+	if (fetch->skims)
+		return 0;
+	r = fetch->kvjson ? 0 : open_body(fetch);
 	return r < 0 ? r : kvjson_feed(fetch->kvjson, data, len);
 }
 
@@ -68,6 +81,11 @@ static const char *details_of(const struct fetch *fetch, int error)
 	return fetch->kvjson ? kvjson_error(fetch->kvjson) : NULL;
 }
 
+static uint64_t body_hash(const struct fetch *fetch, enum consul_verdict verdict)
+{
+	return verdict == CONSUL_CONTENT && fetch->hash ? hash_stream_digest(fetch->hash) : 0;
+}
+
 static enum consul_verdict settle(
 	struct fetch *fetch, const struct http_result *result, struct consul_error *ret_error)
 {
@@ -77,7 +95,7 @@ static enum consul_verdict settle(
 	enum consul_verdict verdict =
 		consul_judge(result, name, details_of(fetch, result->error), ret_error);
 
-	if (verdict == CONSUL_ERROR)
+	if (verdict == CONSUL_ERROR || fetch->skims)
 		return verdict;
 	cpu_usec = loop_cpu_usec();
 	failed.error = close_body(fetch, verdict);
@@ -85,6 +103,7 @@ static enum consul_verdict settle(
 		return consul_judge(&failed, name, details_of(fetch, failed.error), ret_error);
 	fetch->set->index = result->index;
 	fetch->set->answered_cpu_usec = cpu_usec;
+	fetch->set->body_hash = body_hash(fetch, verdict);
 	return verdict;
 }
 
@@ -97,11 +116,16 @@ static void on_done(const struct http_result *result, void *userdata)
 	};
 	fetch_fn fn = fetch->fn;
 	void *fn_userdata = fetch->userdata;
+	enum consul_verdict verdict;
 
-	if (settle(fetch, result, &answer.error) != CONSUL_ERROR)
+	verdict = settle(fetch, result, &answer.error);
+	answer.is_good = verdict != CONSUL_ERROR;
+	if (answer.is_good) {
 		answer.set = TAKE_PTR(fetch->set);
-	else if (answer.error.kind == TREE_UNREACHABLE || answer.error.kind == TREE_TIMEOUT)
+		answer.body_hash = body_hash(fetch, verdict);
+	} else if (answer.error.kind == TREE_UNREACHABLE || answer.error.kind == TREE_TIMEOUT) {
 		agent_fail_over(fetch->agent, fetch->address);
+	}
 	agent_learn(fetch->agent, fetch->pool);
 	fetch_free(fetch);
 	fn(&answer, fn_userdata);
@@ -154,6 +178,7 @@ int fetch_start(struct agent *agent, const struct fetch_query *query, struct fet
 	fetch->address = agent_address(agent);
 	fetch->pool = query->pool;
 	fetch->prefix = query->prefix;
+	fetch->skims = query->skims;
 	fetch->model = query->model ? kvset_ref(query->model) : NULL;
 	fetch->fn = query->fn;
 	fetch->userdata = query->userdata;

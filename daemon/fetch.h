@@ -1,6 +1,9 @@
 /*
  * One read of one prefix: request out, body parsed while it arrives, one answer in. Knows what is
  * asked and how it is said; must not know what the answer is compared with.
+ *
+ * A fetch that skims does not parse: it gives the hash of the body, which is enough to know that
+ * nothing has changed.
  */
 #pragma once
 
@@ -9,7 +12,10 @@
 struct fetch;
 
 struct fetch_answer {
-	struct kvset *set; /* finished; NULL: failed. Take it (TAKE_PTR), or it is released */
+	/* Finished; NULL: failed, or skimmed. Take it (TAKE_PTR), or it is released. */
+	struct kvset *set;
+	bool is_good; /* not failed */
+	uint64_t body_hash; /* 0: there was no body */
 	struct consul_error error; /* when it failed */
 	uint64_t answered_usec; /* until the head of the answer */
 	uint64_t n_bytes; /* of body, decoded */
@@ -23,6 +29,7 @@ struct fetch_query {
 	const char *prefix; /* outlives the fetch */
 	uint64_t index, wait_usec; /* index 0: answer now */
 	bool consistent;
+	bool skims;
 	struct kvset *model; /* what the answer will most likely say again; NULL: not known */
 	fetch_fn fn;
 	void *userdata;

@@ -21,6 +21,7 @@ struct kvset {
 	size_t last_off; /* of the record added last */
 	uint64_t digest; /* over keys and values */
 	uint64_t flags_digest; /* over keys and flags of entries that have flags */
+	uint64_t body_hash; /* of the answer as it came, decoded; 0: not known */
 	uint64_t index; /* Consul's index of the answer, 0: none */
 	uint64_t answered_cpu_usec; /* loop_cpu_usec() when the last byte of the answer had come */
 	size_t max_bytes; /* of records */

@@ -5,6 +5,7 @@
 
 enum resync_state {
 	RESYNC_IDLE,
+	RESYNC_SKIMMING,
 	RESYNC_READING,
 	RESYNC_CONFIRMING,
 	RESYNC_WAITING,
@@ -52,13 +53,13 @@ static void read_tree(struct resync *resync, enum resync_state state)
 		.pool = AGENT_RESYNCS,
 		.prefix = resync->tree->prefix,
 		.consistent = state == RESYNC_CONFIRMING,
+		.skims = state == RESYNC_SKIMMING,
 		.model = resync->tree->content,
 		.fn = on_answer,
 		.userdata = resync,
 	};
 
 	resync->state = state;
-	resync->started_at = loop_now();
 	if (fetch_start(resync->agent, &query, &resync->fetch) < 0)
 		retry(resync);
 }
@@ -99,15 +100,28 @@ static void conclude(struct resync *resync)
 		repair(resync);
 }
 
+/* The very bytes that the contents came from say nothing new. Others may: a lock that was taken, or
+ * a change. */
+static void on_skimmed(struct resync *resync, uint64_t body_hash)
+{
+	if (body_hash != 0 && body_hash == resync->tree->content->body_hash)
+		on_same(resync);
+	else
+		read_tree(resync, RESYNC_READING);
+}
+
 static void on_answer(struct fetch_answer *answer, void *userdata)
 {
 	struct resync *resync = userdata;
 	struct tree *tree = resync->tree;
 
 	resync->fetch = NULL;
-	if (!answer->set) {
+	if (!answer->is_good) {
 		retry(resync);
+	} else if (resync->state == RESYNC_SKIMMING) {
+		on_skimmed(resync, answer->body_hash);
 	} else if (kvset_same(tree->content, answer->set)) {
+		tree->content->body_hash = answer->body_hash;
 		on_same(resync);
 	} else if (resync->state == RESYNC_READING) {
 		resync->plain = TAKE_PTR(answer->set);
@@ -123,10 +137,12 @@ static void on_timer(void *userdata)
 {
 	struct resync *resync = userdata;
 
+	resync->started_at = loop_now();
 	if (resync->state == RESYNC_WAITING)
 		conclude(resync);
 	else if (resync->tree->content)
-		read_tree(resync, RESYNC_READING);
+		read_tree(resync,
+			resync->tree->content->body_hash != 0 ? RESYNC_SKIMMING : RESYNC_READING);
 	else
 		resync_schedule(resync); /* nothing to compare with: the watch is at it */
 }

@@ -2,7 +2,10 @@
  * The resync of a tree: every so often a full read over a connection of its own, compared with what
  * the watch brought by content, never by index. Knows the watch only to restart it.
  *
- *   idle --> reading --same--> idle
+ *   idle --> skimming (the hash of the body) --same--> idle
+ *               | differs, or not known
+ *               v
+ *           reading --same--> idle
  *               | differs
  *               v
  *           confirming (a consistent read) --same--> idle

@@ -34,3 +34,31 @@ static inline uint64_t hash_chain(uint64_t chain, const void *data, size_t len)
 {
 	return XXH3_64bits_withSeed(data, len, chain);
 }
+
+/* Of bytes that come in pieces: the same for any pieces. */
+typedef XXH3_state_t hash_stream;
+
+/* NULL: no memory. */
+static inline hash_stream *hash_stream_new(void)
+{
+	XXH3_state_t *stream = XXH3_createState();
+
+	if (stream)
+		XXH3_64bits_reset(stream);
+	return stream;
+}
+
+static inline void hash_stream_free(hash_stream *stream)
+{
+	XXH3_freeState(stream);
+}
+
+static inline void hash_stream_add(hash_stream *stream, const void *data, size_t len)
+{
+	XXH3_64bits_update(stream, data, len);
+}
+
+static inline uint64_t hash_stream_digest(const hash_stream *stream)
+{
+	return XXH3_64bits_digest(stream);
+}

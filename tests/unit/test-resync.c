@@ -24,6 +24,13 @@ static struct http_request *expect_resync(const char *index)
 	return request;
 }
 
+/* A body with another hash: it is asked for again, to be read. */
+static struct http_request *after_skimming(struct http_request *skim)
+{
+	consul_fixture_answer(skim, "11", "another=body", NULL);
+	return fake_http_expect(RESYNCS, "/v1/kv/config/a/?recurse");
+}
+
 static struct http_request *expect_second_read(void)
 {
 	return fake_http_expect(RESYNCS, "?recurse&consistent");
@@ -43,6 +50,25 @@ static void the_same_contents_confirm(void **state)
 	assert_int_equal(f->n_changes, 1);
 	assert_int_equal(consul_source_n_repairs(f->source), 0);
 	fake_http_expect(POLLS, "&index=10&");
+}
+
+static void another_body_with_the_same_contents_confirms_too(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	consul_fixture_load(f);
+	for (unsigned i = 0; i < 2; i++) {
+		/* As when a lock was taken: the second time it is the body that is known. */
+		fake_http_answer(expect_resync("10"), 200, "10",
+			"[ {\"Key\": \"config/a/a\", \"Value\": \"MQ==\"} ]");
+		if (i == 0)
+			fake_http_answer(fake_http_expect(RESYNCS, "?recurse"), 200, "10",
+				"[ {\"Key\": \"config/a/a\", \"Value\": \"MQ==\"} ]");
+		fake_http_expect_none(RESYNCS);
+		assert_int_equal(f->tree->confirmed_at, loop_now());
+	}
+	assert_int_equal(f->n_changes, 1);
+	assert_int_equal(consul_source_n_repairs(f->source), 0);
 }
 
 static void resyncs_of_a_fleet_spread(void **state)
@@ -69,7 +95,7 @@ static void what_the_watch_missed_is_repaired(void **state)
 	struct consul_fixture *f = *state;
 
 	consul_fixture_load(f);
-	consul_fixture_answer(expect_resync("10"), "10", "a=2", NULL);
+	consul_fixture_answer(after_skimming(expect_resync("10")), "10", "a=2", NULL);
 	assert_int_equal(f->n_changes, 1);
 	consul_fixture_answer(expect_second_read(), "10", "a=2", NULL);
 	assert_int_equal(f->n_changes, 1); /* the watch still has a second */
@@ -89,7 +115,7 @@ static void a_difference_that_is_not_confirmed_is_none(void **state)
 	struct consul_fixture *f = *state;
 
 	consul_fixture_load(f);
-	fake_http_answer(expect_resync("10"), 404, "1", "");
+	fake_http_answer(after_skimming(expect_resync("10")), 404, "1", "");
 	consul_fixture_answer(expect_second_read(), "10", "a=1", NULL);
 	fake_loop_advance(5 * USEC_PER_SEC);
 	assert_int_equal(f->n_changes, 1);
@@ -103,7 +129,7 @@ static void a_watch_that_is_a_little_behind_is_well(void **state)
 	struct http_request *poll;
 
 	consul_fixture_load(f);
-	consul_fixture_answer(expect_resync("10"), "11", "a=2", NULL);
+	consul_fixture_answer(after_skimming(expect_resync("10")), "11", "a=2", NULL);
 	consul_fixture_answer(expect_second_read(), "11", "a=2", NULL);
 	poll = fake_http_expect(POLLS, "&index=10&");
 	fake_loop_advance(500 * USEC_PER_MSEC);
@@ -119,12 +145,13 @@ static void two_reads_that_disagree_are_tried_again(void **state)
 	struct consul_fixture *f = *state;
 
 	consul_fixture_load(f);
-	fake_http_answer(expect_resync("10"), 404, "20", "");
+	fake_http_answer(after_skimming(expect_resync("10")), 404, "20", "");
 	consul_fixture_answer(expect_second_read(), "20", "b=1", NULL);
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_assert_content(f, "a=1", NULL);
 	fake_loop_advance(USEC_PER_SEC);
-	consul_fixture_answer(fake_http_expect(RESYNCS, "?recurse"), "20", "b=1", NULL);
+	consul_fixture_answer(
+		after_skimming(fake_http_expect(RESYNCS, "?recurse")), "20", "b=1", NULL);
 	consul_fixture_answer(expect_second_read(), "20", "b=1", NULL);
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_assert_content(f, "b=1", NULL);
@@ -136,12 +163,12 @@ static void an_absence_at_an_old_index_is_never_a_deletion(void **state)
 	struct consul_fixture *f = *state;
 
 	consul_fixture_load(f);
-	fake_http_answer(expect_resync("10"), 404, "10", "");
+	fake_http_answer(after_skimming(expect_resync("10")), 404, "10", "");
 	fake_http_answer(expect_second_read(), 404, "10", "");
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_assert_content(f, "a=1", NULL);
 	fake_loop_advance(USEC_PER_SEC);
-	fake_http_answer(fake_http_expect(RESYNCS, "?recurse"), 404, "11", "");
+	fake_http_answer(after_skimming(fake_http_expect(RESYNCS, "?recurse")), 404, "11", "");
 	fake_http_answer(expect_second_read(), 404, "11", "");
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_assert_content(f, NULL);
@@ -170,7 +197,8 @@ static void a_resync_can_be_had_at_once(void **state)
 	consul_fixture_load(f);
 	tree_resync(f->tree);
 	fake_loop_advance(0);
-	consul_fixture_answer(fake_http_expect(RESYNCS, "?recurse"), "10", "a=2", NULL);
+	consul_fixture_answer(
+		after_skimming(fake_http_expect(RESYNCS, "?recurse")), "10", "a=2", NULL);
 	tree_resync(f->tree); /* under way */
 	fake_loop_advance(0);
 	consul_fixture_answer(expect_second_read(), "10", "a=2", NULL);
@@ -260,7 +288,7 @@ static void a_feed_may_end_at_any_time(void **state)
 	struct consul_fixture *f = *state;
 
 	consul_fixture_load(f);
-	consul_fixture_answer(expect_resync("10"), "11", "a=2", NULL);
+	consul_fixture_answer(after_skimming(expect_resync("10")), "11", "a=2", NULL);
 	consul_fixture_answer(expect_second_read(), "11", "a=2", NULL);
 	tree_unobserve(&f->observer);
 	f->tree = tree_unref(f->tree);
@@ -277,6 +305,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(the_same_contents_confirm),
+		CASE(another_body_with_the_same_contents_confirms_too),
 		CASE(resyncs_of_a_fleet_spread),
 		CASE(what_the_watch_missed_is_repaired),
 		CASE(a_difference_that_is_not_confirmed_is_none),
