@@ -6,7 +6,7 @@
 #include "daemon/publication.h"
 #include "proto/key.h"
 
-#define REPLACED_USEC 1000 /* clients have theirs by then: freeing 64 MB takes 5 ms */
+#define REPLACED_USEC 50000 /* clients have theirs by then: freeing 64 MB takes 5 ms */
 #define PUBLISH_BUDGET_USEC 2000 /* of one turn of the loop; clients are served in between */
 
 RB_HEAD(service_table, service);
@@ -20,6 +20,14 @@ struct services {
 	/* The one that was replaced last: freed when its successor has been sent out. */
 	struct snapshot *replaced;
 	struct loop_timer *replaced_timer;
+	/*
+	 * Services whose slot is to be raised when the work that comes with an answer is done: who
+	 * reads asks at once, and would wait for it. The next poll goes out in the turn after the
+	 * answer, so it is the turn after that.
+	 */
+	struct list unraised;
+	bool has_polled;
+	struct loop_timer *raise_timer;
 	size_t n_services;
 	/* service::idle_link: that linger, those without keys in front, as they are free to invent.
 	 */
@@ -111,6 +119,34 @@ static void on_replaced(void *userdata)
 	services->replaced = snapshot_unref(services->replaced);
 }
 
+static void on_raise(void *userdata)
+{
+	struct services *services = userdata;
+
+	if (!services->has_polled) {
+		services->has_polled = true;
+		loop_timer_arm(services->raise_timer, 0);
+		return;
+	}
+	while (!list_is_empty(&services->unraised)) {
+		struct service *service =
+			LIST_ENTRY(services->unraised.next, struct service, unraised_link);
+
+		list_unlink(&service->unraised_link);
+		genfile_raise(services->genfile, service->slot);
+	}
+}
+
+static void request_raise(struct service *service)
+{
+	struct services *services = service->services;
+
+	if (list_is_empty(&service->unraised_link))
+		list_append(&services->unraised, &service->unraised_link);
+	services->has_polled = false;
+	loop_timer_arm(services->raise_timer, 0);
+}
+
 static void put_aside(struct services *services, struct snapshot *snapshot)
 {
 	snapshot_unref(services->replaced);
@@ -140,7 +176,7 @@ static int finish_publication(struct service *service)
 	service->snapshot = snapshot;
 	service->generation = snapshot->generation;
 	service->error.is_set = false;
-	genfile_raise(service->services->genfile, service->slot);
+	request_raise(service);
 	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
 		service->name, (unsigned long long)service->generation,
 		(unsigned long long)snapshot->image.n_entries, cpu_since_answer(service));
@@ -304,6 +340,7 @@ static void service_free(struct service *service)
 	loop_timer_free(service->linger);
 	loop_timer_free(service->publish_timer);
 	snapshot_unref(service->snapshot);
+	list_unlink(&service->unraised_link);
 	genfile_free_slot(service->services->genfile, service->slot);
 	free(service);
 }
@@ -328,6 +365,7 @@ static int service_new(
 	memcpy(service->name, name, name_len);
 	service->slot = genfile_take_slot(services->genfile);
 	list_init(&service->waiters);
+	list_init(&service->unraised_link);
 	list_init(&service->idle_link);
 	RB_INSERT(service_table, &services->table, service);
 	services->n_services++;
@@ -359,8 +397,12 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 	services->config = config;
 	RB_INIT(&services->table);
 	list_init(&services->idle);
+	list_init(&services->unraised);
 	r = loop_timer_new(loop, on_replaced, services, &services->replaced_timer);
+	if (r == 0)
+		r = loop_timer_new(loop, on_raise, services, &services->raise_timer);
 	if (r < 0) {
+		loop_timer_free(services->replaced_timer);
 		free(services);
 		return r;
 	}
@@ -378,6 +420,7 @@ struct services *services_free(struct services *services)
 		service_free(service);
 	snapshot_unref(services->replaced);
 	loop_timer_free(services->replaced_timer);
+	loop_timer_free(services->raise_timer);
 	free(services);
 	return NULL;
 }

@@ -47,6 +47,7 @@ struct service {
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */
 	uint32_t slot; /* in the generation file, or GENFILE_NO_SLOT */
+	struct list unraised_link; /* services::unraised */
 	struct list waiters;
 	struct publication *publication; /* under way, or NULL */
 	bool is_dirty; /* a layer changed since the publication under way began */
