@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "client/lib/link.h"
+
 #define LINE_MAX_LEN 1024
 
 PRINTF_FORMAT(2, 0)
@@ -68,15 +70,26 @@ static int say_limit(const char *name, const struct trouble *t)
 		"see journalctl -u consulcfgd");
 }
 
+static int say_no_daemon(const char *name, const struct trouble *t)
+{
+	if (std_streq(t->socket_path, LINK_DEFAULT_PATH))
+		return message_fail(name, EXIT_AWAY,
+			"no daemon at %s: give its --socket if it is another, or start it with: "
+			"systemctl start consulcfgd",
+			t->socket_path);
+	return message_fail(name, EXIT_AWAY,
+		"no daemon at %s: start it, or give with --socket or CONSULCFG_SOCKET the path "
+		"that it logs when it starts",
+		t->socket_path);
+}
+
 int message_trouble(const char *name, const struct trouble *t)
 {
 	switch (t->error) {
 	case -ENOENT:
 	case -ENOTDIR:
 	case -ECONNREFUSED:
-		return message_fail(name, EXIT_AWAY,
-			"no daemon at %s: start it with: systemctl start consulcfgd",
-			t->socket_path);
+		return say_no_daemon(name, t);
 	case -EAGAIN:
 	case -EHOSTDOWN:
 		return message_fail(name, EXIT_AWAY,

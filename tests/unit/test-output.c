@@ -208,8 +208,13 @@ static void trouble_is_one_line_that_says_what_to_do(void **state)
 
 	(void)state;
 	said(&t, EXIT_AWAY,
-		"consulcfg-get: no daemon at /run/consulcfgd/socket: "
-		"start it with: systemctl start consulcfgd\n");
+		"consulcfg-get: no daemon at /run/consulcfgd/socket: give its --socket if it is "
+		"another, or start it with: systemctl start consulcfgd\n");
+	t.socket_path = "run/socket";
+	said(&t, EXIT_AWAY,
+		"consulcfg-get: no daemon at run/socket: start it, or give with --socket or "
+		"CONSULCFG_SOCKET the path that it logs when it starts\n");
+	t.socket_path = "/run/consulcfgd/socket";
 	t.error = -EACCES;
 	said(&t, EXIT_DENIED,
 		"consulcfg-get: not allowed to connect to /run/consulcfgd/socket: "
