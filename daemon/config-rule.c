@@ -128,7 +128,8 @@ int config_rule_enter(struct config_draft *draft)
 			"defaults");
 	if (!is_glob(glob))
 		return config_draft_fail(draft,
-			"this is neither a service name nor a glob; a glob may have * and ? in it");
+			"this is neither a service name nor a glob; a name has letters, digits, "
+			"'.', '_' and '-', a glob may have * and ? as well");
 	if (find_rule(draft->config, glob))
 		return 0;
 	if (draft->config->n_rules == LIMIT_CONFIG_RULES)

@@ -198,7 +198,8 @@ static int take_lock(const char *directory, int *ret_lock, char **ret_message)
 		return -ENOMEM;
 	}
 	if (mkdir(directory, 0755) < 0 && errno != EEXIST)
-		return explain(ret_message, -errno, "cannot make the runtime directory %s: %s",
+		return explain(ret_message, -errno,
+			"cannot make the runtime directory %s: %s; give another with --runtime-directory",
 			directory, strerror(errno));
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)

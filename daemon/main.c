@@ -366,7 +366,10 @@ int main(int argc, char *argv[])
 	log_set_level(daemon.config->log_level);
 	r = start(&daemon);
 	if (r == 0) {
-		log_info("version %s serving, source %s", CONSULCFGD_VERSION, daemon.source->name);
+		log_info("version %s serving at %s, source %s", CONSULCFGD_VERSION,
+			daemon.has_own_socket ? daemon.config->socket_path
+					      : "the service manager's socket",
+			daemon.source->name);
 		manager_ready("serving");
 		r = loop_run(daemon.loop);
 		manager_stopping();
