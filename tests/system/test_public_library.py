@@ -106,3 +106,11 @@ def test_an_example_compiles_against_what_is_installed(compiler, installed, daem
     child.wait_output(b"url postgres://db1 ttl 300 verbose 0 timeout 5.000 s\n")
     child.popen.stdin.close()
     assert child.wait() == 0, child.stderr
+
+
+def test_the_program_of_the_readme_compiles_against_the_build_directory(tmp_path):
+    text, = re.findall(r"```c\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "live.c").write_text(text)
+    env = {"PKG_CONFIG_PATH": os.fspath(build_directory() / "meson-uninstalled")}
+    flags = output("pkg-config", "--cflags", "consulcfg", env=env).split()
+    output("cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", tmp_path / "live.c", *flags)
