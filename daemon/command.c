@@ -176,7 +176,7 @@ static void handle_watch(struct request *request)
 
 static void handle_fetch(struct request *request)
 {
-	const struct service *service = request->opened->service;
+	struct service *service = request->opened->service;
 	uint32_t timeout_ms = request->wire.timeout_ms;
 
 	session_spend(request->reply.session, COST_DESCRIPTOR);

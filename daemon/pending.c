@@ -10,7 +10,7 @@ static void pending_free(struct pending *pending)
 	free(pending);
 }
 
-static void bring(const struct reply *reply, const struct service *service)
+static void bring(const struct reply *reply, struct service *service)
 {
 	if (reply->op == WIRE_FETCH)
 		reply_snapshot(reply, service);
@@ -22,7 +22,7 @@ static void bring(const struct reply *reply, const struct service *service)
 static bool answer_one(struct pending *pending, uint64_t now)
 {
 	struct opened *opened = pending->opened;
-	const struct service *service = opened->service;
+	struct service *service = opened->service;
 	struct reply reply = { opened->session, pending->op, pending->tag };
 
 	if (!opened_may_read(opened))

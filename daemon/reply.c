@@ -69,19 +69,18 @@ void reply_info(const struct reply *reply, const struct service *service)
 	reply_bytes(reply, WIRE_OK, &info, sizeof(info));
 }
 
-static void reply_fetch(
-	const struct reply *reply, enum wire_status status, const struct service *service)
+static void reply_fetch(const struct reply *reply, enum wire_status status, struct service *service)
 {
 	struct wire_fetch fetch = {
 		.info = info_of(service),
 		.change = le64_of(service_change(service)),
-		.slot = le32_of(service->slot),
+		.slot = le32_of(service->announcement.slot),
 	};
 
 	reply_bytes(reply, status, &fetch, sizeof(fetch));
 }
 
-void reply_snapshot(const struct reply *reply, const struct service *service)
+void reply_snapshot(const struct reply *reply, struct service *service)
 {
 	int fd;
 
@@ -100,7 +99,7 @@ void reply_snapshot(const struct reply *reply, const struct service *service)
 	reply_fetch(reply, WIRE_OK, service);
 }
 
-void reply_keep(const struct reply *reply, const struct service *service)
+void reply_keep(const struct reply *reply, struct service *service)
 {
 	reply_fetch(reply, WIRE_KEEP, service);
 }

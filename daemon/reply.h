@@ -28,9 +28,9 @@ void reply_text(const struct reply *reply, enum wire_status status, const char *
 	PRINTF_FORMAT(3, 4);
 void reply_info(const struct reply *reply, const struct service *service);
 /* With a descriptor of its own of the snapshot. */
-void reply_snapshot(const struct reply *reply, const struct service *service);
+void reply_snapshot(const struct reply *reply, struct service *service);
 /* Nothing newer than what the client holds. */
-void reply_keep(const struct reply *reply, const struct service *service);
+void reply_keep(const struct reply *reply, struct service *service);
 void reply_no_data(const struct reply *reply, const struct service *service);
 void reply_denied(const struct reply *reply, const char *service, size_t service_len);
 

@@ -6,7 +6,6 @@
 #include "daemon/publication.h"
 #include "proto/key.h"
 
-#define REPLACED_USEC 50000 /* clients have theirs by then: freeing 64 MB takes 5 ms */
 #define PUBLISH_BUDGET_USEC 2000 /* of one turn of the loop; clients are served in between */
 
 RB_HEAD(service_table, service);
@@ -14,20 +13,9 @@ RB_HEAD(service_table, service);
 struct services {
 	struct loop *loop;
 	struct trees *trees;
-	struct genfile *genfile;
+	struct announcer *announcer;
 	const struct config *config;
 	struct service_table table; /* by name */
-	/* The one that was replaced last: freed when its successor has been sent out. */
-	struct snapshot *replaced;
-	struct loop_timer *replaced_timer;
-	/*
-	 * Services whose slot is to be raised when the work that comes with an answer is done: who
-	 * reads asks at once, and would wait for it. The next poll goes out in the turn after the
-	 * answer, so it is the turn after that.
-	 */
-	struct list unraised;
-	bool has_polled;
-	struct loop_timer *raise_timer;
 	size_t n_services;
 	/* service::idle_link: that linger, those without keys in front, as they are free to invent.
 	 */
@@ -44,7 +32,7 @@ ORDERED_GENERATE(service_table, service, link, compare_services)
 /* Clients that only read see it here. */
 static void show(const struct service *service)
 {
-	genfile_set(service->services->genfile, service->slot,
+	announcer_show(service->services->announcer, &service->announcement,
 		loop_now() - service_confirmed_at(service), service_index(service),
 		service_state(service));
 }
@@ -112,48 +100,6 @@ static void set_error(struct service *service, int error)
 	snprintf(service->error.message, sizeof(service->error.message), "cannot publish: %s", why);
 }
 
-static void on_replaced(void *userdata)
-{
-	struct services *services = userdata;
-
-	services->replaced = snapshot_unref(services->replaced);
-}
-
-static void on_raise(void *userdata)
-{
-	struct services *services = userdata;
-
-	if (!services->has_polled) {
-		services->has_polled = true;
-		loop_timer_arm(services->raise_timer, 0);
-		return;
-	}
-	while (!list_is_empty(&services->unraised)) {
-		struct service *service =
-			LIST_ENTRY(services->unraised.next, struct service, unraised_link);
-
-		list_unlink(&service->unraised_link);
-		genfile_raise(services->genfile, service->slot);
-	}
-}
-
-static void request_raise(struct service *service)
-{
-	struct services *services = service->services;
-
-	if (list_is_empty(&service->unraised_link))
-		list_append(&services->unraised, &service->unraised_link);
-	services->has_polled = false;
-	loop_timer_arm(services->raise_timer, 0);
-}
-
-static void put_aside(struct services *services, struct snapshot *snapshot)
-{
-	snapshot_unref(services->replaced);
-	services->replaced = snapshot;
-	loop_timer_arm(services->replaced_timer, REPLACED_USEC);
-}
-
 /* In milliseconds, since the newest contents had come. */
 static double cpu_since_answer(const struct service *service)
 {
@@ -172,11 +118,11 @@ static int finish_publication(struct service *service)
 	r = publication_take(service->publication, next_generation(service->generation), &snapshot);
 	if (r < 0)
 		return r;
-	put_aside(service->services, service->snapshot);
+	announcer_put_aside(service->services->announcer, service->snapshot);
 	service->snapshot = snapshot;
 	service->generation = snapshot->generation;
 	service->error.is_set = false;
-	request_raise(service);
+	announcer_raise_soon(service->services->announcer, &service->announcement);
 	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
 		service->name, (unsigned long long)service->generation,
 		(unsigned long long)snapshot->image.n_entries, cpu_since_answer(service));
@@ -340,8 +286,7 @@ static void service_free(struct service *service)
 	loop_timer_free(service->linger);
 	loop_timer_free(service->publish_timer);
 	snapshot_unref(service->snapshot);
-	list_unlink(&service->unraised_link);
-	genfile_free_slot(service->services->genfile, service->slot);
+	announcer_remove(service->services->announcer, &service->announcement);
 	free(service);
 }
 
@@ -363,9 +308,8 @@ static int service_new(
 		return -ENOMEM;
 	service->services = services;
 	memcpy(service->name, name, name_len);
-	service->slot = genfile_take_slot(services->genfile);
+	announcer_add(services->announcer, &service->announcement);
 	list_init(&service->waiters);
-	list_init(&service->unraised_link);
 	list_init(&service->idle_link);
 	RB_INSERT(service_table, &services->table, service);
 	services->n_services++;
@@ -393,16 +337,11 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 		return -ENOMEM;
 	services->loop = loop;
 	services->trees = trees;
-	services->genfile = genfile;
 	services->config = config;
 	RB_INIT(&services->table);
 	list_init(&services->idle);
-	list_init(&services->unraised);
-	r = loop_timer_new(loop, on_replaced, services, &services->replaced_timer);
-	if (r == 0)
-		r = loop_timer_new(loop, on_raise, services, &services->raise_timer);
+	r = announcer_new(loop, genfile, &services->announcer);
 	if (r < 0) {
-		loop_timer_free(services->replaced_timer);
 		free(services);
 		return r;
 	}
@@ -418,9 +357,7 @@ struct services *services_free(struct services *services)
 		return NULL;
 	while ((service = RB_MIN(service_table, &services->table)))
 		service_free(service);
-	snapshot_unref(services->replaced);
-	loop_timer_free(services->replaced_timer);
-	loop_timer_free(services->raise_timer);
+	announcer_free(services->announcer);
 	free(services);
 	return NULL;
 }
@@ -569,9 +506,9 @@ enum wire_state service_state(const struct service *service)
 	return worst;
 }
 
-uint64_t service_change(const struct service *service)
+uint64_t service_change(struct service *service)
 {
-	return genfile_change(service->services->genfile, service->slot);
+	return announcer_change(service->services->announcer, &service->announcement);
 }
 
 /* Indexes of one Consul: the highest is that of the newest change. */

@@ -9,8 +9,8 @@
  */
 #pragma once
 
+#include "daemon/announcer.h"
 #include "daemon/config.h"
-#include "daemon/genfile.h"
 #include "daemon/list.h"
 #include "daemon/loop.h"
 #include "daemon/snapshot.h"
@@ -46,8 +46,7 @@ struct service {
 	unsigned n_layers;
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */
-	uint32_t slot; /* in the generation file, or GENFILE_NO_SLOT */
-	struct list unraised_link; /* services::unraised */
+	struct announcement announcement;
 	struct list waiters;
 	struct publication *publication; /* under way, or NULL */
 	bool is_dirty; /* a layer changed since the publication under way began */
@@ -82,7 +81,7 @@ void service_remove_waiter(struct service_waiter *waiter);
 
 enum wire_state service_state(const struct service *service);
 /* The place in the generation file as clients see it now. */
-uint64_t service_change(const struct service *service);
+uint64_t service_change(struct service *service);
 /* Consul's index, the highest of its layers. */
 uint64_t service_index(const struct service *service);
 /* When the source last confirmed the whole content (the oldest of its layers), loop_now() time. */

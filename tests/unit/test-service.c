@@ -175,7 +175,7 @@ static void clients_that_only_read_see_each_confirmation(void **state)
 	slot++; /* behind the header, which is as large */
 	assert_int_equal(services_new(f->loop, f->trees, genfile, &f->config, &services), 0);
 	assert_int_equal(services_want(services, "billing", 7, &service), 0);
-	assert_int_equal(service->slot, 0);
+	assert_int_equal(service->announcement.slot, 0);
 	fake_source_apply(&f->fake, "config/billing/", "k=1", NULL);
 	first = slot->confirmed_at;
 	assert_true(first > 0);
