@@ -141,19 +141,19 @@ static inline void put_value(char *buf, size_t size, const char *value, size_t l
 	}
 }
 
-static inline ssize_t get_from(
-	const struct ccfg_view *view, const char *key, char *buf, size_t size)
+ALWAYS_INLINE static inline ssize_t get_from(
+	const struct ccfg_view *view, const char *key, size_t key_len, char *buf, size_t size)
 {
 	const char *value;
 	size_t len;
 
-	if (image_find_value(&view->image, key, strlen(key), &value, &len) == 0)
+	if (image_find_value(&view->image, key, key_len, &value, &len) == 0)
 		return -ENOENT;
 	put_value(buf, size, value, len);
 	return (ssize_t)len;
 }
 
-/* The first read of a thread, something newer, or a mistake. */
+/* The first read of a thread, something newer, a long key, or a mistake. */
 static __attribute__((noinline, cold)) ssize_t get_slowly(
 	ccfg *cfg, const char *key, char *buf, size_t size)
 {
@@ -163,7 +163,7 @@ static __attribute__((noinline, cold)) ssize_t get_slowly(
 	if (!key || (!buf && size > 0))
 		return -EINVAL;
 	read = handle_enter(cfg);
-	r = get_from(read.view, key, buf, size);
+	r = get_from(read.view, key, strlen(key), buf, size);
 	handle_leave(read);
 	return r;
 }
@@ -171,12 +171,17 @@ static __attribute__((noinline, cold)) ssize_t get_slowly(
 /* As get_slowly(), with nothing to be kept for what hardly ever happens. */
 ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
 {
-	struct hazard *hazard = hazard_own;
+	struct hazard *hazard;
+	size_t key_len;
 	ssize_t r;
 
-	if (__builtin_expect(!key || !buf || !hazard || !handle_is_current(cfg), 0))
+	if (__builtin_expect(!key || !buf, 0))
 		return get_slowly(cfg, key, buf, size);
-	r = get_from(hazard_enter(hazard, &cfg->view), key, buf, size);
+	key_len = strlen(key);
+	hazard = hazard_own;
+	if (__builtin_expect(key_len > HASH_SHORT || !hazard || !handle_is_current(cfg), 0))
+		return get_slowly(cfg, key, buf, size);
+	r = get_from(hazard_enter(hazard, &cfg->view), key, key_len, buf, size);
 	hazard_leave(hazard);
 	return r;
 }
