@@ -5,8 +5,8 @@
 struct announcer {
 	struct genfile *genfile;
 	/*
-	 * Who reads asks at once, and would wait until the next poll of the source is on its way. It
-	 * goes out in the turn after the answer, so slots are raised in the turn after that.
+	 * Who reads asks at once, and would wait until the next poll of the source is on its way.
+	 * It goes out in the turn after the answer, so slots are raised in the turn after that.
 	 */
 	struct list due; /* announcement::link */
 	struct loop_timer *timer;
@@ -31,8 +31,7 @@ static void on_timer(void *userdata)
 		return;
 	}
 	while (!list_is_empty(&announcer->due))
-		raise_now(announcer,
-			LIST_ENTRY(announcer->due.next, struct announcement, link));
+		raise_now(announcer, LIST_ENTRY(announcer->due.next, struct announcement, link));
 }
 
 static void on_aside(void *userdata)

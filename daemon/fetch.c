@@ -149,6 +149,12 @@ static int request(struct fetch *fetch, const struct fetch_query *query)
 	struct http_get get = {
 		.unix_path = fetch->address->unix_path,
 		.connect_to = fetch->address->connect_to,
+		/*
+		 * A connection that is used every quarter of an hour takes one of the few that the
+		 * agent grants, and starts slower than a new one: congestion control remembers how
+		 * slowly it was read from (BBR: twice the time of a resync).
+		 */
+		.closes = query->pool == AGENT_RESYNCS,
 		.token = token_get(&agent->token),
 		.auth = config->auth,
 		.accept_gzip = !fetch->address->is_local,

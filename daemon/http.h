@@ -50,6 +50,7 @@ struct http_get {
 	const char *connect_to; /* "NAME:PORT:HOST:PORT": connect there, verify NAME; or NULL */
 	const char *token; /* X-Consul-Token, or NULL; our copy is wiped */
 	const char *auth; /* user:password, or NULL */
+	bool closes; /* the connection is not kept for another request */
 	bool accept_gzip; /* a gzipped answer is understood either way */
 	uint64_t answer_usec; /* until the end of the answer's head */
 	uint64_t body_usec; /* from there to the end of its body */

@@ -434,6 +434,7 @@ static CURLcode set_exchange(struct transport_get *get, const struct http_get *w
 	/* Inflated here, in blocks, see gunzip.h. */
 	SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	SET(CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+	SET(CURLOPT_FORBID_REUSE, wanted->closes ? 1L : 0L);
 	SET(CURLOPT_PRIVATE, get);
 	SET(CURLOPT_ERRORBUFFER, get->words);
 	SET(CURLOPT_HEADERFUNCTION, on_line);
