@@ -148,15 +148,21 @@ static void wait_for_generation(
 
 static void reply_hello(struct fake_daemon *d, int fd, uint32_t tag)
 {
-	const struct wire_hello_reply hello = {
-		.major = le16_of((uint16_t)(d->major ? d->major : WIRE_MAJOR)),
-		.pid = le32_of(4711),
+	const struct {
+		struct wire_hello_reply hello;
+		char more[64];
+	} greeting = {
+		.hello.major = le16_of((uint16_t)(d->major ? d->major : WIRE_MAJOR)),
+		.hello.minor = le16_of((uint16_t)d->minor),
+		.hello.pid = le32_of(4711),
+		.more = "a field of a later version",
 	};
+	size_t size = d->minor > 0 ? sizeof(greeting) : sizeof(greeting.hello);
 
 	if (d->hello_status != 0)
 		refuse(fd, WIRE_HELLO, d->hello_status, tag);
 	else
-		reply(fd, WIRE_HELLO, WIRE_OK, tag, &hello, sizeof(hello));
+		reply(fd, WIRE_HELLO, WIRE_OK, tag, &greeting, size);
 }
 
 /* False: the connection is to end. */

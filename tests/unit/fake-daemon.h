@@ -53,6 +53,7 @@ struct fake_daemon {
 	unsigned refusal; /* status of OPEN, LIST and WATCH; 0: none */
 	unsigned hello_status;
 	unsigned major; /* as greeted; 0: ours */
+	unsigned minor; /* ... with words that only newer clients know */
 	bool is_mute; /* reads, answers nothing */
 	enum fake_image image; /* what FETCH brings; none: it is not known here */
 	enum fake_genfile genfile_kind; /* set before the start */

@@ -162,6 +162,17 @@ static void a_refusal_is_told_at_once(void **state)
 	assert_int_equal(open_at(d, -1, 0, &cfg), -EPROTONOSUPPORT);
 }
 
+static void a_newer_minor_of_the_protocol_is_spoken_with(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg;
+
+	fake_daemon_set(d, minor, 7);
+	cfg = open_now(d);
+	assert_int_equal(ccfg_get_int64(cfg, "db/pool", -1), 7);
+	ccfg_close(cfg);
+}
+
 static void opening_waits_for_the_first_data(void **state)
 {
 	struct fake_daemon *d = *state;
@@ -325,6 +336,7 @@ int main(void)
 		TEST(opening_without_a_daemon_ends_in_time),
 		TEST(opening_without_data_or_answer_ends_in_time),
 		TEST(a_refusal_is_told_at_once),
+		TEST(a_newer_minor_of_the_protocol_is_spoken_with),
 		TEST(opening_waits_for_the_first_data),
 		TEST(opening_waits_for_the_daemon),
 		TEST(without_waiting_a_handle_opens_empty_and_fills),
