@@ -124,7 +124,7 @@ def test_changes(daemon, tree, service_name, prefix, stub):
 
 def test_no_data(daemon, service_name, stub, tmp_path):
     running = daemon(source=f"dir:{tmp_path / 'none'}")
-    client = stub(service_name, running.socket, timeout_ms=200)
+    client = stub(service_name, running.socket, timeout_ms=1500)
     assert client.opened == "error No data available"
     assert client.get("key") == "error No data available"
     assert client.ask("wait 100") == ["error Connection timed out"]
