@@ -275,6 +275,7 @@ def test_agent_stopped_by_sigterm(daemon, consul_factory, service_name, prefix):
     running.wait_value(service_name, "a", "2", BACK)
 
 
+@pytest.mark.long
 def test_cluster_made_anew(daemon, consul_factory, service_name, prefix):
     """Empty data, indexes start low: the new contents win once they are there."""
     agent = consul_factory()

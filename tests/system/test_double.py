@@ -200,6 +200,7 @@ def test_snapshot_restore_is_seen(watching, double, service_name, prefix):
     assert not double.left
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("index", ["0", "-1", "abc", "", "18446744073709551616", None])
 def test_bad_index_makes_no_storm(daemon, double, service_name, prefix, index):
     """Whatever the header says, the daemon neither spins nor sends it back."""
@@ -216,6 +217,7 @@ def test_bad_index_makes_no_storm(daemon, double, service_name, prefix, index):
 
 # --- time -------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.long
 def test_retries_are_jittered_and_close_together(watching, double, service_name, prefix):
     running = watching()
     double.always(fault.status(500, "No cluster leader"), match=fault.recurse)

@@ -198,6 +198,7 @@ def test_consul_acl_hides_keys_as_404(consul_factory):
                "the end of the token")
 
 
+@pytest.mark.long
 def test_consul_cluster_elects_and_survives_its_leader(consul_cluster):
     leader = consul_cluster.wait_leader()
     leader.put("a", "1")

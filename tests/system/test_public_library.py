@@ -55,6 +55,7 @@ def test_symbols_and_their_versions():
     assert dynamic(library(), "SONAME") == ["libconsulcfg.so.0"]
 
 
+@pytest.mark.long
 def test_a_release_needs_libc_alone(tmp_path):
     """Sanitizers bring libraries of their own: this one is built without."""
     output("meson", "setup", "--buildtype=release", "-Dtests=false", "-Dman=false", tmp_path / "build", ROOT)
