@@ -41,7 +41,7 @@ class Client:
     """Speaks the protocol as the page has it; descriptors go into a queue, in the order they come."""
 
     def __init__(self, path, service):
-        self.service, self.fds, self.data, self.tag = service.encode(), [], b"", 0
+        self.service, self.fds, self.data, self.tag, self.held = service.encode(), [], b"", 0, None
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(20)
         self.socket.connect(str(path))
@@ -54,8 +54,20 @@ class Client:
 
     def send(self, op, payload=b""):
         self.tag += 1
-        self.socket.sendall(struct.pack("<IHHI", len(payload), op, 0, self.tag) + payload)
+        frame = struct.pack("<IHHI", len(payload), op, 0, self.tag) + payload
+        if self.held is None:
+            self.socket.sendall(frame)
+        else:
+            self.held += frame
         return self.tag
+
+    @contextlib.contextmanager
+    def together(self):
+        """The requests of the block go out in one piece: the daemon has all of them before it answers one."""
+        self.held = b""
+        yield
+        frames, self.held = self.held, None
+        self.socket.sendall(frames)
 
     def receive(self):
         """(tag, status, payload)"""
@@ -327,8 +339,9 @@ def test_descriptors_that_are_not_taken_are_limited(daemon, tree, service_name, 
     tree.put(prefix + "key", b"value")
     asking = client(daemon(source=tree.source).socket, service_name)
     assert asking.fetch(timeout_ms=10_000)[0] == OK
-    tags = [asking.ask(0) for _ in range(2)] + [asking.send(GENFILE)]
-    tags += [asking.send(GET, bytes([len(service_name)]) + service_name.encode() + b"key")]
+    with asking.together():
+        tags = [asking.ask(0) for _ in range(2)] + [asking.send(GENFILE)]
+        tags += [asking.send(GET, bytes([len(service_name)]) + service_name.encode() + b"key")]
     replies = [asking.receive() for _ in tags]
     assert [tag for tag, _, _ in replies] == tags, "none waits, so they come in order"
     assert replies[3][1] == OK and replies[3][2][8:] == b"value"
