@@ -95,7 +95,8 @@ const char *config_draft_quote(struct config_draft *draft, const char *text)
 	return buf;
 }
 
-bool config_draft_is_again(const struct config_draft *draft, const struct config_place *place)
+/* Was `place` in the file that is being read now? */
+static bool is_again(const struct config_draft *draft, const struct config_place *place)
 {
 	/* The names of files are copies of the draft's: equal pointers, same reading. */
 	return draft->place.line > 0 && place->file == draft->place.file;
@@ -103,7 +104,7 @@ bool config_draft_is_again(const struct config_draft *draft, const struct config
 
 int config_draft_once(struct config_draft *draft, struct config_place *place)
 {
-	if (config_draft_is_again(draft, place))
+	if (is_again(draft, place))
 		return config_draft_fail(
 			draft, "given in line %u already; remove one of the two", place->line);
 	*place = draft->place;
@@ -172,7 +173,7 @@ int config_draft_set_words(struct config_draft *draft, struct config_place *plac
 	size_t len;
 	int r;
 
-	if (!config_draft_is_again(draft, place)) {
+	if (!is_again(draft, place)) {
 		*words = config_draft_free_words(*words, *n_words);
 		*n_words = 0;
 	}

@@ -52,8 +52,6 @@ void config_draft_return_to(struct config_draft *draft, const struct config_plac
 /* `text` in quotes, safe and short enough for a message; valid until the next call. */
 const char *config_draft_quote(struct config_draft *draft, const char *text);
 
-/* Was `place` in the file that is being read now? */
-bool config_draft_is_again(const struct config_draft *draft, const struct config_place *place);
 /* For a setting that one file makes once: notes where. 0, -EINVAL. */
 int config_draft_once(struct config_draft *draft, struct config_place *place);
 

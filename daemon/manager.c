@@ -36,11 +36,6 @@ void manager_ready(const char *status)
 	notify_status("READY=1\n", status);
 }
 
-void manager_status(const char *status)
-{
-	notify_status("", status);
-}
-
 void manager_reloading(void)
 {
 	struct timespec now;

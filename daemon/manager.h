@@ -11,7 +11,6 @@ int manager_listen_fds(void);
 bool manager_is_listening_unix(int fd);
 
 void manager_ready(const char *status);
-void manager_status(const char *status);
 void manager_reloading(void);
 void manager_stopping(void);
 
