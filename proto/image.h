@@ -82,11 +82,8 @@ static inline uint32_t image_unit_mask(size_t size)
 	return (UINT32_C(1) << (64 - (unsigned)__builtin_clzll(size / RECORD_ALIGN))) - 1;
 }
 
-/*
- * The lookup: the value, NUL-terminated, of a key. Returns the offset of its record, 0 when there
- * is none; a damaged record is none.
- */
-ALWAYS_INLINE static inline size_t image_find_value(const struct image *image, const char *key,
+/* The lookup: the value, NUL-terminated, of a key. A damaged record is none. */
+ALWAYS_INLINE static inline bool image_find_value(const struct image *image, const char *key,
 	size_t key_len, const char **ret_value, size_t *ret_len)
 {
 	uint64_t hash = hash_key(key, key_len, image->seed);
@@ -100,13 +97,13 @@ ALWAYS_INLINE static inline size_t image_find_value(const struct image *image, c
 		size_t off = (size_t)(v & unit_mask) * RECORD_ALIGN;
 
 		if (v == 0)
-			return 0;
+			return false;
 		if (((v ^ (uint32_t)hash) & ~unit_mask) == 0 &&
 			record_match(
 				image->data, image->size, off, key, key_len, ret_value, ret_len))
-			return off;
+			return true;
 	} while (++slot < end);
-	return 0;
+	return false;
 }
 
 /* The same with all the fields of the entry. */
@@ -114,9 +111,11 @@ static inline bool image_find(
 	const struct image *image, const char *key, size_t key_len, struct record *ret_record)
 {
 	const char *value;
-	size_t value_len, off = image_find_value(image, key, key_len, &value, &value_len);
+	size_t value_len;
 
-	return off != 0 && record_decode(image->data, image->size, off, ret_record) != 0;
+	return image_find_value(image, key, key_len, &value, &value_len) &&
+	       record_decode(image->data, image->size, record_offset(image->data, key_len, value),
+		       ret_record) != 0;
 }
 
 /*

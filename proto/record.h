@@ -153,6 +153,12 @@ static inline bool record_match(const uint8_t *data, size_t size, size_t off, co
 	return value[value_len] == '\0';
 }
 
+/* Where the record lies whose value record_match() gave. */
+static inline size_t record_offset(const uint8_t *data, size_t key_len, const char *value)
+{
+	return (size_t)((const uint8_t *)value - data) - key_len - 1 - sizeof(struct record_head);
+}
+
 /* A growing buffer of records; owned by whoever holds the struct. */
 struct records {
 	uint8_t *data;

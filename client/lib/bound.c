@@ -72,7 +72,7 @@ void bound_update(struct bound *bound, const struct ccfg_view *view)
 	uint64_t bits = bound->fallback;
 
 	bound->is_bad = false;
-	if (image_find_value(&view->image, bound->key, bound->key_len, &value, &len) != 0)
+	if (image_find_value(&view->image, bound->key, bound->key_len, &value, &len))
 		bound->is_bad = parse(bound->type, value, len, &bits) < 0;
 	if (!bound->is_bad)
 		atomic_store_explicit(&bound->bits, bits, memory_order_relaxed);

@@ -106,35 +106,34 @@ void ccfg_close(ccfg *cfg)
 	handle_free(cfg);
 }
 
+#define SHORT 32 /* values below it are copied without asking how long they are */
+
+typedef uint8_t bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
+
 /*
- * Most values are short: two copies that overlap take less than a call, and which two they are is
- * one guess of the processor where lengths vary.
+ * A short value and zeros up to SHORT. How long the next value is cannot be foreseen: a copy that
+ * branches on it makes the processor wait for the value, which is most of a lookup when it comes
+ * from memory, before it looks any further.
  */
-static inline void copy(char *to, const char *from, size_t n)
+static inline void put_short(char *buf, const char *value, size_t len)
 {
-	if (n > 32) {
-		memcpy(to, from, n);
-	} else if (n >= 16) {
-		memcpy(to, from, 16);
-		memcpy(to + n - 16, from + n - 16, 16);
-	} else if (n >= 8) {
-		memcpy(to, from, 8);
-		memcpy(to + n - 8, from + n - 8, 8);
-	} else if (n >= 4) {
-		memcpy(to, from, 4);
-		memcpy(to + n - 4, from + n - 4, 4);
-	} else {
-		to[0] = from[0];
-		to[n / 2] = from[n / 2];
-		to[n - 1] = from[n - 1];
-	}
+	static const uint8_t ones_then_zeros[2 * SHORT] = {
+#define ONES8 255, 255, 255, 255, 255, 255, 255, 255
+		ONES8, ONES8, ONES8, ONES8
+	};
+	const bytes16 *keep = (const bytes16 *)(ones_then_zeros + SHORT - len);
+	const bytes16 *from = (const bytes16 *)value;
+	bytes16 *to = (bytes16 *)buf;
+
+	to[0] = from[0] & keep[0];
+	to[1] = from[1] & keep[1];
 }
 
 /* A value and its NUL into what room there is. */
 static inline void put_value(char *buf, size_t size, const char *value, size_t len)
 {
 	if (__builtin_expect(len < size, 1)) {
-		copy(buf, value, len + 1);
+		memcpy(buf, value, len + 1);
 	} else if (size > 0) {
 		memcpy(buf, value, size - 1);
 		buf[size - 1] = '\0';
@@ -144,12 +143,19 @@ static inline void put_value(char *buf, size_t size, const char *value, size_t l
 ALWAYS_INLINE static inline ssize_t get_from(
 	const struct ccfg_view *view, const char *key, size_t key_len, char *buf, size_t size)
 {
+	const struct image *image = &view->image;
 	const char *value;
 	size_t len;
 
-	if (image_find_value(&view->image, key, key_len, &value, &len) == 0)
+	if (!image_find_value(image, key, key_len, &value, &len))
 		return -ENOENT;
-	put_value(buf, size, value, len);
+	if (__builtin_expect(
+		    len < SHORT && size >= SHORT &&
+			    (size_t)((const char *)image->data + image->size - value) >= SHORT,
+		    1))
+		put_short(buf, value, len);
+	else
+		put_value(buf, size, value, len);
 	return (ssize_t)len;
 }
 
@@ -169,21 +175,28 @@ static __attribute__((noinline, cold)) ssize_t get_slowly(
 }
 
 /* As get_slowly(), with nothing to be kept for what hardly ever happens. */
-ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
+ALWAYS_INLINE static inline ssize_t get_fast(
+	ccfg *cfg, const char *key, size_t key_len, char *buf, size_t size)
 {
-	struct hazard *hazard;
-	size_t key_len;
+	struct hazard *hazard = hazard_own;
+	const struct ccfg_view *view;
 	ssize_t r;
 
-	if (__builtin_expect(!key || !buf, 0))
-		return get_slowly(cfg, key, buf, size);
-	key_len = strlen(key);
-	hazard = hazard_own;
 	if (__builtin_expect(key_len > HASH_SHORT || !hazard || !handle_is_current(cfg), 0))
 		return get_slowly(cfg, key, buf, size);
-	r = get_from(hazard_enter(hazard, &cfg->view), key, key_len, buf, size);
+	view = hazard_enter_once(hazard, &cfg->view);
+	if (__builtin_expect(!view, 0))
+		return get_slowly(cfg, key, buf, size);
+	r = get_from(view, key, key_len, buf, size);
 	hazard_leave(hazard);
 	return r;
+}
+
+ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size)
+{
+	if (__builtin_expect(!key || !buf, 0))
+		return get_slowly(cfg, key, buf, size);
+	return get_fast(cfg, key, strlen(key), buf, size);
 }
 
 char *ccfg_get_dup(ccfg *cfg, const char *key, size_t *ret_len)
@@ -229,7 +242,7 @@ ALWAYS_INLINE static inline const char *view_get(
 	const char *value;
 	size_t len;
 
-	if (image_find_value(&view->image, key, key_len, &value, &len) == 0)
+	if (!image_find_value(&view->image, key, key_len, &value, &len))
 		return NULL;
 	if (ret_len)
 		*ret_len = len;

@@ -114,8 +114,9 @@ void ccfg_close(ccfg *cfg);
 
 /*
  * Copies the value and a NUL into buf, cut to `size` bytes as snprintf does; buf may be NULL when
- * size is 0. Returns the length of the whole value without the NUL (values are bytes and may hold
- * NULs), -ENOENT when there is no such key, -EINVAL without a key.
+ * size is 0. What follows the NUL in buf may be zeroed. Returns the length of the whole value
+ * without the NUL (values are bytes and may hold NULs), -ENOENT when there is no such key, -EINVAL
+ * without a key.
  */
 ssize_t ccfg_get(ccfg *cfg, const char *key, char *buf, size_t size);
 

@@ -11,6 +11,7 @@
 #define WAIT_TURNS 100
 
 _Thread_local struct hazard *hazard_own;
+static _Thread_local struct hazard *own; /* cheap or not */
 bool hazard_is_cheap;
 
 static _Atomic(struct hazard *) hazards; /* only grows; those without a thread are taken again */
@@ -23,11 +24,11 @@ static int barrier(int command)
 	return (int)syscall(SYS_membarrier, command, 0, 0);
 }
 
-static void on_thread_exit(void *own)
+static void on_thread_exit(void *userdata)
 {
-	struct hazard *hazard = own;
+	struct hazard *hazard = userdata;
 
-	hazard_own = NULL;
+	own = hazard_own = NULL;
 	atomic_store(&hazard->holds, NULL);
 	atomic_store(&hazard->is_owned, false);
 }
@@ -61,7 +62,7 @@ static struct hazard *take_abandoned(void)
 
 struct hazard *hazard_make(void)
 {
-	struct hazard *hazard = take_abandoned();
+	struct hazard *hazard = own ? own : take_abandoned();
 
 	if (!hazard) {
 		/* A line of the cache of its own: other threads write to theirs. */
@@ -74,9 +75,10 @@ struct hazard *hazard_make(void)
 		while (!atomic_compare_exchange_weak(&hazards, &hazard->next, hazard))
 			;
 	}
-	if (has_exit_key)
+	if (!own && has_exit_key)
 		pthread_setspecific(exit_key, hazard);
-	hazard_own = hazard;
+	own = hazard;
+	hazard_own = hazard_is_cheap ? hazard : NULL;
 	return hazard;
 }
 

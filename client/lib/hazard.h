@@ -18,7 +18,10 @@ struct hazard {
 	struct hazard *next;
 };
 
-/* A thread's own, or NULL. Its place is known when the library is loaded: one instruction. */
+/*
+ * A thread's own where the reader's store is cheap, or NULL: a read that has one needs no other
+ * look. Its place is known when the library is loaded: one instruction.
+ */
 extern _Thread_local struct hazard *hazard_own
 	__attribute__((visibility("hidden"), tls_model("initial-exec")));
 extern bool hazard_is_cheap __attribute__((visibility("hidden"))); /* set once, before any read */
@@ -32,6 +35,18 @@ struct hazard *hazard_make(void);
 static inline struct hazard *hazard_of_thread(void)
 {
 	return __builtin_expect(hazard_own != NULL, 1) ? hazard_own : hazard_make();
+}
+
+/* As hazard_enter(), which has the words, with hazard_own; NULL: try that. */
+static inline const void *hazard_enter_once(struct hazard *own, const void *_Atomic *source)
+{
+	const void *seen = atomic_load_explicit(source, memory_order_acquire);
+
+	atomic_store_explicit(&own->holds, seen, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	return __builtin_expect(atomic_load_explicit(source, memory_order_acquire) == seen, 1)
+		       ? seen
+		       : NULL;
 }
 
 /* What *source points to, which stays until hazard_leave(). Does not nest. *source is written to

@@ -15,7 +15,7 @@
 		if (!key)                                                                          \
 			return -EINVAL;                                                            \
 		read = handle_enter(cfg);                                                          \
-		if (image_find_value(&read.view->image, key, strlen(key), &value, &len) != 0)      \
+		if (image_find_value(&read.view->image, key, strlen(key), &value, &len))           \
 			r = value_##name(value, len, ret);                                         \
 		handle_leave(read);                                                                \
 		return r;                                                                          \

@@ -34,6 +34,37 @@ static void values_are_read(void **state)
 	ccfg_close(cfg);
 }
 
+/* Short ones are copied in whole words: nothing of another value may get into the rest of buf. */
+static void a_value_of_any_length_fills_a_buffer_of_any_size_and_no_more(void **state)
+{
+	static const size_t lengths[] = { 0, 15, 30, 31, 32, 63 };
+	struct fake_daemon *d = *state;
+	char text[64], buf[80], key[8];
+	ccfg *cfg;
+
+	memset(text, 'v', sizeof(text));
+	for (size_t k = 0; k < ARRAY_SIZE(lengths); k++) {
+		snprintf(key, sizeof(key), "n%zu", k);
+		text[lengths[k]] = '\0';
+		fake_daemon_put(d, key, text);
+		text[lengths[k]] = 'v';
+	}
+	cfg = open_now(d);
+	for (size_t k = 0; k < ARRAY_SIZE(lengths); k++)
+		for (size_t size = 1; size < sizeof(buf); size++) {
+			size_t n = MIN(lengths[k], size - 1);
+
+			snprintf(key, sizeof(key), "n%zu", k);
+			memset(buf, '-', sizeof(buf));
+			assert_int_equal(ccfg_get(cfg, key, buf, size), lengths[k]);
+			assert_memory_equal(buf, text, n);
+			assert_int_equal(buf[n], '\0');
+			for (size_t i = n + 1; i < sizeof(buf); i++)
+				assert_true(buf[i] == '-' || (i < size && buf[i] == '\0'));
+		}
+	ccfg_close(cfg);
+}
+
 static void typed_values_are_read(void **state)
 {
 	struct fake_daemon *d = *state;
@@ -330,6 +361,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(values_are_read),
+		TEST(a_value_of_any_length_fills_a_buffer_of_any_size_and_no_more),
 		TEST(typed_values_are_read),
 		TEST(a_pinned_view_stays_as_it_is),
 		TEST(arguments_are_checked),
