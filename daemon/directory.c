@@ -287,15 +287,26 @@ static void prove_scan(struct feed *feed)
 		has_emptied(feed) ? LIMIT_DIRECTORY_EMPTIED_USEC : LIMIT_DIRECTORY_PROOF_USEC);
 }
 
+/* Files that never rest are taken as they are in the end; half of one tree and half of another are
+ * not, however long that goes on. */
+static void fail_mixed(struct feed *feed)
+{
+	fail_scan(feed, -EAGAIN, "directories are replaced faster than they can be read");
+}
+
 static void complete_scan(struct feed *feed)
 {
+	bool is_mixed = directory_scan_is_mixed(feed->scan);
+
 	directory_notify_read(feed->directory->notify);
-	if (directory_scan_is_mixed(feed->scan) && feed->burst_at == 0)
+	if (is_mixed && feed->burst_at == 0)
 		feed->burst_at = loop_now();
 	if ((feed->burst_at != 0 || feed->written_at != 0) && is_patient(feed))
 		hold_scan(feed, 0);
 	else if (has_emptied(feed) && directory_scan_is_cutting(feed->scan) && is_patient(feed))
 		hold_scan(feed, LIMIT_DIRECTORY_EMPTIED_USEC);
+	else if (is_mixed)
+		fail_mixed(feed);
 	else if (is_unmounted(feed))
 		fail_unmounted(feed);
 	else

@@ -168,6 +168,55 @@ def test_kubernetes_symlink_swap(daemon, tree, service_name, prefix):
         wait_until(lambda: running.listing(service_name) == expected, PROMPT, f"swap {turn}")
 
 
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_a_storm_of_swaps_never_shows_half_a_config_map(daemon, tree, service_name, prefix):
+    """Another file never rests: after a while the tree is taken all the same, but never half of one and half of another."""
+    keys = [f"k{number}" for number in range(300)]
+    mounted = tree.path(prefix) / "map"
+    for version in "0123":
+        (mounted / f"..{version}").mkdir(parents=True)
+        for key in keys:
+            (mounted / f"..{version}" / key).write_text(version)
+    (mounted / "..data").symlink_to("..0")
+    for key in keys:
+        (mounted / key).symlink_to(f"..data/{key}")
+    tree.put(prefix + "restless", "0")
+    running = daemon(source=tree.source)
+    stop = threading.Event()
+
+    def shown():
+        return running.listing(service_name, "map/")
+
+    def whole(version):
+        return {f"map/{key}": version for key in keys}
+
+    def swap(version):
+        (mounted / "..new").symlink_to(f"..{version}")
+        os.rename(mounted / "..new", mounted / "..data")
+
+    def rage():
+        turn = 0
+        while not stop.wait(0.001):
+            turn += 1
+            swap(turn % 4)
+            tree.path(prefix + "restless").write_text(str(turn))
+
+    assert shown() == whole("0")
+    storm = threading.Thread(target=rage)
+    storm.start()
+    try:
+        end = time.monotonic() + 14
+        while time.monotonic() < end:
+            seen = shown()
+            assert seen == whole(seen["map/k0"])
+    finally:
+        stop.set()
+        storm.join(10)
+    swap(2)
+    wait_until(lambda: shown() == whole("2"), 15, "the tree after the storm")
+
+
 def test_whole_tree_swapped_by_a_link(daemon, tmp_path, tree, service_name, prefix):
     """The root itself is a symlink that deployment tools replace."""
     for name in "one", "two":
