@@ -1,5 +1,7 @@
 #include "daemon/fetch.h"
 
+#include <stdio.h>
+
 #include "daemon/kvjson.h"
 #include "proto/hash.h"
 
@@ -12,7 +14,9 @@ struct fetch {
 	bool skims;
 	fetch_fn fn;
 	void *userdata;
-	struct http_request *request;
+	struct http_request *request; /* NULL: refused */
+	struct loop_timer *refusal; /* tells of it */
+	struct consul_error refused;
 	/* From the first byte of a body on: a poll sleeps without them. */
 	struct kvset *set;
 	struct kvjson *kvjson;
@@ -24,6 +28,7 @@ static struct fetch *fetch_free(struct fetch *fetch)
 	kvjson_free(fetch->kvjson);
 	kvset_unref(fetch->set);
 	kvset_unref(fetch->model);
+	loop_timer_free(fetch->refusal);
 	if (fetch->hash)
 		hash_stream_free(fetch->hash);
 	free(fetch);
@@ -132,6 +137,30 @@ static void on_done(const struct http_result *result, void *userdata)
 	kvset_unref(answer.set);
 }
 
+static void on_refused(void *userdata)
+{
+	struct fetch *fetch = userdata;
+	struct fetch_answer answer = { .error = fetch->refused };
+	fetch_fn fn = fetch->fn;
+	void *fn_userdata = fetch->userdata;
+
+	fetch_free(fetch);
+	fn(&answer, fn_userdata);
+}
+
+/* Nobody is asked: the caller hears why in the next turn of the loop. */
+static int refuse(struct fetch *fetch, int error)
+{
+	int r = loop_timer_new(fetch->agent->loop, on_refused, fetch, &fetch->refusal);
+
+	if (r < 0)
+		return r;
+	fetch->refused.kind = TREE_DENIED;
+	snprintf(fetch->refused.message, sizeof(fetch->refused.message), "token_file %s: %s",
+		fetch->agent->token.path, token_error(error));
+	return loop_timer_arm(fetch->refusal, 0);
+}
+
 static int request(struct fetch *fetch, const struct fetch_query *query)
 {
 	struct agent *agent = fetch->agent;
@@ -155,7 +184,6 @@ static int request(struct fetch *fetch, const struct fetch_query *query)
 		 * slowly it was read from (BBR: twice the time of a resync).
 		 */
 		.closes = query->pool == AGENT_RESYNCS,
-		.token = token_get(&agent->token),
 		.auth = config->auth,
 		.accept_gzip = !fetch->address->is_local,
 		.answer_usec = consul_deadline(query->index > 0 ? query->wait_usec : 0),
@@ -165,8 +193,11 @@ static int request(struct fetch *fetch, const struct fetch_query *query)
 		.done = on_done,
 		.userdata = fetch,
 	};
-	int r = consul_url(fetch->address, &consul_query, &url);
+	int r = token_get(&agent->token, &get.token);
 
+	if (r < 0)
+		return refuse(fetch, r);
+	r = consul_url(fetch->address, &consul_query, &url);
 	if (r < 0)
 		return r;
 	get.url = url;
@@ -215,5 +246,5 @@ struct fetch *fetch_abandon(struct fetch *fetch)
 
 uint64_t fetch_due_at(const struct fetch *fetch)
 {
-	return http_due_at(fetch->request);
+	return fetch->request ? http_due_at(fetch->request) : loop_now();
 }

@@ -33,13 +33,6 @@ void token_done(struct token *token)
 	*token = (struct token){ 0 };
 }
 
-static bool is_same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
 static bool is_space(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -57,20 +50,25 @@ static int parse(const char *text, size_t len, char **ret_value)
 	for (size_t i = 0; i < len; i++)
 		if (text[i] < '!' || text[i] > '~')
 			return -EILSEQ;
-	*ret_value = len > 0 ? strndup(text, len) : NULL;
-	return len > 0 && !*ret_value ? -ENOMEM : 0;
+	if (len == 0)
+		return -ENODATA;
+	*ret_value = strndup(text, len);
+	return *ret_value ? 0 : -ENOMEM;
 }
 
-static int read_file(const char *path, struct stat *ret_seen, char **ret_value)
+static int read_file(const char *path, struct file_stamp *ret_seen, char **ret_value)
 {
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	char buf[LIMIT_TOKEN + 1];
+	struct stat st;
 	ssize_t n;
 	int r;
 
-	if (fd < 0 || fstat(fd, ret_seen) < 0)
+	*ret_seen = (struct file_stamp){ 0 };
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(ret_seen->st_mode))
+	*ret_seen = file_stamp_of(&st);
+	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
 	n = read(fd, buf, sizeof(buf));
 	if (n < 0)
@@ -80,31 +78,62 @@ static int read_file(const char *path, struct stat *ret_seen, char **ret_value)
 	return r;
 }
 
-static void refresh(struct token *token)
+static bool uses_fallback(const struct token *token)
 {
-	struct stat now = { 0 };
-	char *value = NULL;
-	int r = 0;
-
-	if (stat(token->path, &now) < 0)
-		r = -errno;
-	else if (is_same_file(&now, &token->seen))
-		return;
-	if (r == 0)
-		r = read_file(token->path, &token->seen, &value);
-	if (r == 0) {
-		wipe(token->value);
-		token->value = value;
-	} else if (r != token->error) {
-		log_warning("token_file %s: %s; %s", token->path, strerror(-r),
-			token->value ? "keeping the last token" : "going on without");
-	}
-	token->error = r;
+	return token->error == -ENODATA && token->fallback;
 }
 
-const char *token_get(struct token *token)
+const char *token_error(int error)
+{
+	switch (-error) {
+	case ENODATA:
+		return "it is empty";
+	case EILSEQ:
+		return "it holds more than one word of ASCII";
+	case EFBIG:
+		return "it is too large for a token";
+	case EINVAL:
+		return "it is no file";
+	default:
+		return strerror(-error);
+	}
+}
+
+static const char *consequence(const struct token *token)
+{
+	if (token->value)
+		return "keeping the last token";
+	return uses_fallback(token) ? "using CONSUL_HTTP_TOKEN" : "not asking without a token";
+}
+
+static void refresh(struct token *token)
+{
+	struct file_stamp now = file_stamp_at(token->path), none = { 0 };
+	int last_error = token->error;
+	char *value = NULL;
+
+	if (!file_stamp_same(&now, &none) && file_stamp_same(&now, &token->seen))
+		return;
+	token->error = read_file(token->path, &token->seen, &value);
+	if (token->error == 0) {
+		wipe(token->value);
+		token->value = value;
+	}
+	if (token->error == last_error)
+		return;
+	if (token->error == 0)
+		log_info("token_file %s: there is a token again", token->path);
+	else
+		log_warning("token_file %s: %s; %s", token->path, token_error(token->error),
+			consequence(token));
+}
+
+int token_get(struct token *token, const char **ret_value)
 {
 	if (token->path)
 		refresh(token);
-	return token->value ? token->value : token->fallback;
+	if (token->path && !token->value && !uses_fallback(token))
+		return token->error;
+	*ret_value = token->value ? token->value : token->fallback;
+	return 0;
 }

@@ -4,15 +4,14 @@
  */
 #pragma once
 
-#include <sys/stat.h>
-
+#include "daemon/file-stamp.h"
 #include "proto/std.h"
 
 struct token {
 	char *path; /* or NULL */
 	char *fallback; /* or NULL */
 	char *value; /* from the file, or NULL */
-	struct stat seen; /* of the file that was read */
+	struct file_stamp seen; /* of the file that was read */
 	int error; /* of the last try, told once; 0: none */
 };
 
@@ -20,5 +19,15 @@ struct token {
 int token_init(struct token *token, const char *path, const char *fallback);
 void token_done(struct token *token); /* wipes; zeroed memory is fine */
 
-/* Valid until the next call; NULL: none. A file that cannot be read leaves the last token. */
-const char *token_get(struct token *token);
+/*
+ * 0: *ret_value, valid until the next call, or NULL: none is configured. Else there is a file and
+ * it never gave one: -ENODATA: it is empty; -EILSEQ, -EFBIG, -EINVAL: it holds no token; or why it
+ * cannot be read. Who asks without the token sees no keys, which looks like their deletion.
+ *
+ * A file that gave a token once and is unreadable or empty now leaves that one: who writes it in
+ * place empties it first. An empty one leaves the configured one, as for Consul's own tools.
+ */
+int token_get(struct token *token, const char **ret_value);
+
+/* What such an error says of the file, in a few words. */
+const char *token_error(int error);

@@ -136,6 +136,31 @@ static void retries_are_soon_at_first_and_never_far_apart(void **state)
 	assert_true(f->tree->error.retry_at - loop_now() <= 100 * USEC_PER_MSEC);
 }
 
+/* Asked as nobody, an agent with ACLs says that there are no keys. */
+static void a_token_file_without_a_token_asks_nobody(void **state)
+{
+	struct consul_fixture *f = *state;
+	struct config config = f->config;
+	char path[] = "/tmp/test-watch-failures.XXXXXX", message[96];
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	consul_fixture_load(f);
+	config.token_file = path;
+	assert_int_equal(consul_source_reconfigure(f->source, &config), 0);
+	fake_loop_advance(0);
+	snprintf(message, sizeof(message), "token_file %s: it is empty", path);
+	consul_fixture_assert_failed(f, TREE_DENIED, message);
+	fake_http_expect_none(READS);
+	consul_fixture_assert_content(f, "a=1", NULL);
+	assert_true(consul_source_is_on_time(f->source));
+	assert_int_equal(write(fd, "a-token\n", 8), 8);
+	assert_string_equal(consul_fixture_expect_retry(f)->token, "a-token");
+	close(fd);
+	unlink(path);
+	assert_int_equal(consul_source_reconfigure(f->source, &f->config), 0);
+}
+
 static void another_address_is_tried_when_one_does_not_answer(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -165,6 +190,7 @@ int main(void)
 		CASE(every_failure_keeps_the_contents),
 		CASE(limits_are_told_as_such),
 		CASE(retries_are_soon_at_first_and_never_far_apart),
+		CASE(a_token_file_without_a_token_asks_nobody),
 		CASE(another_address_is_tried_when_one_does_not_answer),
 	};
 
