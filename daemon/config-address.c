@@ -46,6 +46,11 @@ static const char *check_host(const char *text, size_t len)
 	return is_port(text + host + 1, len - host - 1) ? NULL : "the port is no number to 65535";
 }
 
+const char *config_address_check_server_name(const char *text)
+{
+	return *text == '\0' ? NULL : check_host(text, strlen(text));
+}
+
 static const char *check_path(const char *path)
 {
 	if (path[strspn(path, ALNUM "-._~/%")] != '\0')

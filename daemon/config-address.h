@@ -15,3 +15,6 @@
  */
 int config_address_normalise(
 	const char *text, bool https, char **ret_address, const char **ret_why);
+
+/* "host" or "host:port", or nothing. NULL, or what is wrong with it. */
+const char *config_address_check_server_name(const char *text);

@@ -18,7 +18,6 @@ static const struct {
 	{ "CONSUL_CAPATH", offsetof(struct config, ca_path) },
 	{ "CONSUL_CLIENT_CERT", offsetof(struct config, cert_file) },
 	{ "CONSUL_CLIENT_KEY", offsetof(struct config, key_file) },
-	{ "CONSUL_TLS_SERVER_NAME", offsetof(struct config, tls_server_name) },
 	{ "CONSUL_NAMESPACE", offsetof(struct config, namespace) },
 	{ "CONSUL_PARTITION", offsetof(struct config, partition) },
 };
@@ -100,6 +99,16 @@ static int apply_strings(struct config_draft *draft)
 	return 0;
 }
 
+static int apply_server_name(struct config_draft *draft)
+{
+	const char *value = look_up(draft, "CONSUL_TLS_SERVER_NAME");
+	const char *why = value ? config_address_check_server_name(value) : NULL;
+
+	if (why)
+		return config_draft_fail(draft, "this is not the name of a server: %s", why);
+	return value ? config_draft_set_string(&draft->config->tls_server_name, value) : 0;
+}
+
 int config_environment_apply(struct config_draft *draft)
 {
 	int r;
@@ -109,6 +118,8 @@ int config_environment_apply(struct config_draft *draft)
 		r = apply_bool(draft, "CONSUL_HTTP_SSL_VERIFY", &draft->config->verify);
 	if (r == 0)
 		r = apply_address(draft);
+	if (r == 0)
+		r = apply_server_name(draft);
 	if (r == 0)
 		r = apply_strings(draft);
 	return r;

@@ -45,6 +45,18 @@ static int parse_string(
 	return config_draft_set_string(target, value);
 }
 
+/* It becomes the host of URLs: one that holds a '/' would go to another host than it reads. */
+static int parse_server_name(
+	struct config_draft *draft, const struct row *row, const char *value, void *target)
+{
+	const char *why = config_address_check_server_name(value);
+
+	if (why)
+		return config_draft_fail(draft, "%s is not the name of a server: %s",
+			config_draft_quote(draft, value), why);
+	return parse_string(draft, row, value, target);
+}
+
 static int parse_path(
 	struct config_draft *draft, const struct row *row, const char *value, void *target)
 {
@@ -192,7 +204,7 @@ static const struct row rows[] = {
 	{ "consul", "ca_path", parse_path, FIELD(ca_path) },
 	{ "consul", "cert_file", parse_path, FIELD(cert_file) },
 	{ "consul", "key_file", parse_path, FIELD(key_file) },
-	{ "consul", "tls_server_name", parse_string, FIELD(tls_server_name) },
+	{ "consul", "tls_server_name", parse_server_name, FIELD(tls_server_name) },
 	{ "consul", "verify", parse_bool, FIELD(verify) },
 	{ "consul", "wait", parse_duration, FIELD(wait_usec), LIMIT_WAIT_MIN_USEC,
 		LIMIT_WAIT_MAX_USEC, "1s to 10min" },

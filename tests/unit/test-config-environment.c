@@ -115,6 +115,8 @@ static void a_bad_variable_is_an_error_that_does_not_show_it(void **state)
 		{ "CONSUL_HTTP_SSL_VERIFY", "yes" }, /* Consul's tools take this for "no" */
 		{ "CONSUL_HTTP_SSL_VERIFY", " true" },
 		{ "CONSUL_HTTP_ADDR", "ftp://a" },
+		{ "CONSUL_TLS_SERVER_NAME", "server.evil.example/server" },
+		{ "CONSUL_TLS_SERVER_NAME", "server:8501:8502" },
 		{ "CONSUL_HTTP_ADDR", "http://user:5ca1ab1e@a" },
 		{ "CONSUL_HTTP_TOKEN", "5ca1ab1e\n" },
 		{ "CONSUL_HTTP_AUTH", "user:5ca1ab1e\r\nX: y" },
