@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "daemon/config.h"
@@ -343,7 +344,7 @@ static void stop(struct daemon *daemon)
 	config_free(daemon->config);
 }
 
-int main(int argc, char *argv[])
+static int run(int argc, char *argv[])
 {
 	struct daemon daemon = { 0 };
 	char *message = NULL;
@@ -376,4 +377,18 @@ int main(int argc, char *argv[])
 	}
 	stop(&daemon);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char *argv[])
+{
+	int status;
+
+	/*
+	 * Tokens and values are in this memory, copies of libcurl's too, and in the environment: no
+	 * core file, and nobody but root reads it through /proc.
+	 */
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	status = run(argc, argv);
+	(void)prctl(PR_SET_DUMPABLE, 1); /* what was secret is wiped; leak checkers attach now */
+	return status;
 }
