@@ -2,6 +2,8 @@
 
 #include <sys/random.h>
 
+#include "daemon/log.h"
+
 static void free_addresses(struct consul_address *addresses, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -63,6 +65,27 @@ static int new_pools(
 	return 0;
 }
 
+static void stamp_tls_files(
+	const struct config *config, struct file_stamp ret_stamps[AGENT_N_TLS_FILES])
+{
+	const char *const paths[AGENT_N_TLS_FILES] = { config->ca_file, config->ca_path,
+		config->cert_file, config->key_file };
+
+	for (unsigned i = 0; i < AGENT_N_TLS_FILES; i++)
+		ret_stamps[i] = file_stamp_at(paths[i]);
+}
+
+static void warn_of_blind_trust(const struct config *config)
+{
+	for (unsigned i = 0; i < config->n_addresses && !config->verify; i++)
+		if (strncmp(config->addresses[i], "https:", 6) == 0) {
+			log_warning(
+				"verify=no: whoever answers as %s is believed and gets the token",
+				config->addresses[i]);
+			return;
+		}
+}
+
 int agent_new(struct loop *loop, const struct config *config, struct agent **ret_agent)
 {
 	struct agent *agent = calloc(1, sizeof(*agent));
@@ -72,6 +95,7 @@ int agent_new(struct loop *loop, const struct config *config, struct agent **ret
 		return -ENOMEM;
 	agent->loop = loop;
 	agent->config = config;
+	stamp_tls_files(config, agent->tls_files);
 	r = token_init(&agent->token, config->token_file, config->token);
 	if (r == 0)
 		r = new_addresses(config, &agent->addresses);
@@ -83,6 +107,7 @@ int agent_new(struct loop *loop, const struct config *config, struct agent **ret
 		agent_free(agent);
 		return r;
 	}
+	warn_of_blind_trust(config);
 	*ret_agent = agent;
 	return 0;
 }
@@ -101,6 +126,17 @@ struct agent *agent_free(struct agent *agent)
 static bool is_same_text(const char *a, const char *b)
 {
 	return a == b || (a && b && std_streq(a, b));
+}
+
+static bool has_other_tls_files(const struct agent *agent, const struct config *config)
+{
+	struct file_stamp now[AGENT_N_TLS_FILES];
+
+	stamp_tls_files(config, now);
+	for (unsigned i = 0; i < AGENT_N_TLS_FILES; i++)
+		if (!file_stamp_same(&now[i], &agent->tls_files[i]))
+			return true;
+	return false;
 }
 
 bool agent_is_elsewhere(const struct agent *agent, const struct config *config)
@@ -122,12 +158,14 @@ bool agent_is_elsewhere(const struct agent *agent, const struct config *config)
 	       !is_same_text(old->ca_path, config->ca_path) ||
 	       !is_same_text(old->cert_file, config->cert_file) ||
 	       !is_same_text(old->key_file, config->key_file) ||
-	       !is_same_text(old->tls_server_name, config->tls_server_name);
+	       !is_same_text(old->tls_server_name, config->tls_server_name) ||
+	       has_other_tls_files(agent, config);
 }
 
 static int move(struct agent *agent, const struct config *config)
 {
 	struct http *pools[AGENT_N_POOLS] = { NULL };
+	struct file_stamp tls_files[AGENT_N_TLS_FILES];
 	struct consul_address *addresses;
 	struct token token;
 	int r = token_init(&token, config->token_file, config->token);
@@ -139,6 +177,7 @@ static int move(struct agent *agent, const struct config *config)
 		token_done(&token);
 		return r;
 	}
+	stamp_tls_files(config, tls_files);
 	r = new_pools(agent->loop, config, pools);
 	if (r < 0) {
 		free_addresses(addresses, config->n_addresses);
@@ -153,12 +192,14 @@ static int move(struct agent *agent, const struct config *config)
 	agent->n_addresses = config->n_addresses;
 	agent->current = 0;
 	agent->token = token;
+	memcpy(agent->tls_files, tls_files, sizeof(tls_files));
+	warn_of_blind_trust(config);
 	return 0;
 }
 
-int agent_configure(struct agent *agent, const struct config *config)
+int agent_configure(struct agent *agent, const struct config *config, bool is_elsewhere)
 {
-	int r = agent_is_elsewhere(agent, config) ? move(agent, config) : 0;
+	int r = is_elsewhere ? move(agent, config) : 0;
 
 	if (r < 0)
 		return r;

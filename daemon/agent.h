@@ -7,6 +7,7 @@
 
 #include "daemon/config.h"
 #include "daemon/consul.h"
+#include "daemon/file-stamp.h"
 #include "daemon/token.h"
 
 enum agent_pool {
@@ -15,6 +16,7 @@ enum agent_pool {
 	AGENT_RESYNCS, /* the independent comparison: one connection */
 };
 #define AGENT_N_POOLS 3
+#define AGENT_N_TLS_FILES 4
 
 struct agent {
 	struct loop *loop;
@@ -23,6 +25,7 @@ struct agent {
 	struct consul_address *addresses;
 	unsigned n_addresses, current;
 	struct token token;
+	struct file_stamp tls_files[AGENT_N_TLS_FILES]; /* as they were when the pools were made */
 	unsigned n_trees; /* that are watched */
 	uint64_t n_repairs; /* what resyncs found that watches had missed */
 };
@@ -30,11 +33,12 @@ struct agent {
 int agent_new(struct loop *loop, const struct config *config, struct agent **ret_agent);
 struct agent *agent_free(struct agent *agent);
 
-/* Whether this configuration asks elsewhere, or as somebody else: no connection can stay. */
+/* Whether this configuration asks elsewhere, or as somebody else, or trusts others: its files of
+ * certificates count as they are now. No connection can stay then. */
 bool agent_is_elsewhere(const struct agent *agent, const struct config *config);
 
 /* When it is elsewhere, all requests must have ended. On failure everything is as before. */
-int agent_configure(struct agent *agent, const struct config *config);
+int agent_configure(struct agent *agent, const struct config *config, bool is_elsewhere);
 
 /* The address to ask now; valid as long as requests may run. */
 const struct consul_address *agent_address(const struct agent *agent);

@@ -120,7 +120,7 @@ int consul_source_reconfigure(struct source *source, const struct config *config
 			resync_stop(feed->resync);
 		}
 	}
-	r = agent_configure(agent, config);
+	r = agent_configure(agent, config, is_elsewhere);
 	LIST_FOREACH (node, &consul->feeds) {
 		struct feed *feed = LIST_ENTRY(node, struct feed, link);
 

@@ -10,6 +10,7 @@
 
 #include <curl/curl.h>
 
+#include "daemon/file-stamp.h"
 #include "daemon/list.h"
 #include "proto/limits.h"
 
@@ -25,6 +26,8 @@ struct transport {
 	void *owner;
 	char *ca_file, *ca_path, *cert_file, *key_file;
 	bool verify;
+	struct file_stamp ca_stamp; /* of the one file that libcurl keeps what it read of */
+	uint64_t ca_changed_at; /* loop_now() time, 0: never */
 	unsigned n_connections;
 	bool is_multiplexed;
 	struct list sockets; /* transport_socket::link */
@@ -254,6 +257,32 @@ static int on_close(void *userdata, curl_socket_t fd)
 	return close(fd);
 }
 
+/* The one file of authorities that there is, or NULL: libcurl parses it once and keeps that. */
+static const char *kept_ca_file(const struct transport *transport)
+{
+	if (transport->ca_path)
+		return NULL;
+	return transport->ca_file ? transport->ca_file : curl_version_info(CURLVERSION_NOW)->cainfo;
+}
+
+/*
+ * How old may be what libcurl keeps, in seconds: not as old as the file's last change. Parsing the
+ * system's authorities takes 20 ms, and all of the loop.
+ */
+static long ca_max_age(struct transport *transport)
+{
+	struct file_stamp now = file_stamp_at(kept_ca_file(transport));
+
+	if (!file_stamp_same(&now, &transport->ca_stamp)) {
+		transport->ca_stamp = now;
+		transport->ca_changed_at = loop_now();
+	}
+	if (transport->ca_changed_at == 0)
+		return -1; /* any */
+	return (long)MIN(
+		(loop_now() - transport->ca_changed_at) / USEC_PER_SEC, (uint64_t)INT32_MAX);
+}
+
 static int copy_text(const char *text, char **ret_copy)
 {
 	*ret_copy = text ? strdup(text) : NULL;
@@ -303,6 +332,7 @@ int transport_new(struct loop *loop, const struct http_settings *settings,
 		transport_free(transport);
 		return -ENOMEM;
 	}
+	transport->ca_stamp = file_stamp_at(kept_ca_file(transport));
 	transport_set_max_connections(transport, settings->max_connections);
 	*ret_transport = transport;
 	return 0;
@@ -381,6 +411,7 @@ static CURLcode set_connection(const struct transport_get *get, const struct htt
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
+	SET(CURLOPT_DNS_CACHE_TIMEOUT, (long)(LIMIT_HTTP_DNS_USEC / USEC_PER_SEC));
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(LIMIT_HTTP_CONNECT_USEC / USEC_PER_MSEC));
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
@@ -407,6 +438,8 @@ static CURLcode set_tls(const struct transport_get *get)
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(CURLOPT_SSL_VERIFYPEER, transport->verify ? 1L : 0L);
 	SET(CURLOPT_SSL_VERIFYHOST, transport->verify ? 2L : 0L);
+	/* A session that is resumed is one with the certificates of before. */
+	SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
 	/* One of ours replaces all of the system's; of those the file will do: libcurl keeps what
 	 * it read of a file, and reads a folder again for each connection. */
 	if (transport->ca_file || transport->ca_path) {
@@ -490,6 +523,7 @@ int transport_get_new(struct transport *transport, const struct http_get *wanted
 
 int transport_get_start(struct transport_get *get)
 {
+	curl_easy_setopt(get->easy, CURLOPT_CA_CACHE_TIMEOUT, ca_max_age(get->transport));
 	get->is_started = curl_multi_add_handle(get->transport->multi, get->easy) == CURLM_OK;
 	return get->is_started ? 0 : -ENOMEM;
 }

@@ -81,6 +81,7 @@
 #define LIMIT_HTTP_TURN (256u << 10) /* decoded in one turn of the loop: under 1 ms of parsing */
 #define LIMIT_HTTP_STREAMS 100 /* requests on one HTTP/2 connection; Consul grants 250 */
 #define LIMIT_HTTP_CONNECT_USEC 5000000 /* another address may answer */
+#define LIMIT_HTTP_DNS_USEC 5000000 /* a name is looked up again after this: agents move */
 
 /* The loop. */
 #define LIMIT_TURN_USEC 2000 /* of due timers, then the sockets have their turn */

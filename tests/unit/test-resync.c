@@ -283,6 +283,31 @@ static void a_reload_that_moves_asks_there(void **state)
 	assert_null(fake_http_expect(READS, "?recurse")->token);
 }
 
+/* The connections there are trust the old ones. */
+static void a_reload_after_certificates_changed_asks_anew(void **state)
+{
+	struct consul_fixture *f = *state;
+	struct config config = f->config;
+	char path[] = "/tmp/test-resync.XXXXXX";
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	config.ca_file = path;
+	consul_fixture_load(f);
+	assert_int_equal(consul_source_reconfigure(f->source, &config), 0);
+	consul_fixture_answer(fake_http_expect(READS, "?recurse"), "10", "a=1", NULL);
+	fake_http_expect(POLLS, "&index=10&");
+	assert_int_equal(consul_source_reconfigure(f->source, &config), 0);
+	fake_http_expect(POLLS, "&index=10&");
+	assert_int_equal(write(fd, "x", 1), 1);
+	assert_int_equal(consul_source_reconfigure(f->source, &config), 0);
+	fake_http_expect_none(POLLS);
+	fake_http_expect(READS, "?recurse");
+	close(fd);
+	unlink(path);
+	assert_int_equal(consul_source_reconfigure(f->source, &f->config), 0);
+}
+
 static void a_feed_may_end_at_any_time(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -319,6 +344,7 @@ int main(void)
 		CASE(first_reads_use_what_polls_do_not),
 		CASE(a_reload_ends_no_poll),
 		CASE(a_reload_that_moves_asks_there),
+		CASE(a_reload_after_certificates_changed_asks_anew),
 		CASE(a_feed_may_end_at_any_time),
 	};
 
