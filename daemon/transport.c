@@ -102,7 +102,8 @@ static int explain(struct transport_get *get, CURLcode code)
 	if (get->words[0] == '\0')
 		snprintf(get->words, sizeof(get->words), "%s", curl_easy_strerror(code));
 	get->words[strcspn(get->words, "\r\n")] = '\0'; /* it may be several lines */
-	/* In TLS 1.3 our handshake is over when the server says what it thinks of our certificate. */
+	/* In TLS 1.3 our handshake is over when the server says what it has against our
+	 * certificate. */
 	if (strstr(get->words, " alert "))
 		return -EPROTO;
 	for (size_t i = 0; i < ARRAY_SIZE(failures); i++) {

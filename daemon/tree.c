@@ -5,6 +5,7 @@
 
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "proto/hash.h"
 
 RB_HEAD(tree_table, tree);
 
@@ -168,16 +169,45 @@ void tree_confirm(struct tree *tree)
 	tell_observers(tree, false);
 }
 
+static bool is_silence(enum tree_error_kind kind)
+{
+	return kind == TREE_UNREACHABLE || kind == TREE_TIMEOUT;
+}
+
+/*
+ * One trouble is told once, however it shows: of two addresses that are away each has words of its
+ * own, and a connection that is refused breaks sooner or later. Words that stay are told in time.
+ */
+static bool is_worth_a_line(
+	const struct tree_error *error, enum tree_error_kind kind, uint64_t hash)
+{
+	if (!error->is_set ||
+		(error->kind != kind && !(is_silence(error->kind) && is_silence(kind))))
+		return true;
+	return hash != error->told_hash && loop_now() - error->told_at >= LIMIT_NEWS_USEC;
+}
+
+static void tell_trouble(struct tree *tree, const char *message, uint64_t hash)
+{
+	tree->error.told_at = loop_now();
+	tree->error.told_hash = hash;
+	log_warning("%s: %s; %s", tree->prefix, message,
+		tree->content ? "serving the last good contents" : "no contents yet");
+}
+
 void tree_fail(
 	struct tree *tree, enum tree_error_kind kind, uint64_t retry_at, const char *format, ...)
 {
 	char message[sizeof(tree->error.message)];
-	bool is_news;
+	bool is_news, is_line;
+	uint64_t hash;
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
+	hash = hash_chain(0, message, strlen(message));
+	is_line = is_worth_a_line(&tree->error, kind, hash);
 	is_news = !tree->error.is_set || tree->error.kind != kind ||
 		  !std_streq(tree->error.message, message);
 	if (!tree->error.is_set)
@@ -188,11 +218,10 @@ void tree_fail(
 	memcpy(tree->error.message, message, sizeof(message));
 	if (tree->state == WIRE_LIVE)
 		tree->state = WIRE_STALE;
-	if (!is_news)
-		return;
-	log_warning("%s: %s; %s", tree->prefix, message,
-		tree->content ? "serving the last good contents" : "no contents yet");
-	tell_observers(tree, false);
+	if (is_line)
+		tell_trouble(tree, message, hash);
+	if (is_news)
+		tell_observers(tree, false);
 }
 
 const char *tree_error_kind_name(enum tree_error_kind kind)

@@ -26,6 +26,8 @@ struct tree_error {
 	char message[160]; /* one line, no values, no tokens */
 	uint64_t since; /* loop_now() */
 	uint64_t retry_at; /* loop_now() */
+	uint64_t told_at; /* when a message was logged */
+	uint64_t told_hash; /* of that message */
 };
 
 struct tree;
