@@ -8,8 +8,10 @@ import base64
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -57,14 +59,29 @@ class Answer:
         return {entry["Key"]: base64.b64decode(entry["Value"] or "") for entry in self.json or []}
 
 
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self.path))
+
+
 class Consul:
     """One agent. Starts in the constructor (start=False: later) and has a leader when it returns.
 
     config: added to the agent's configuration. token: sent with every request of this object.
+    wrapper: words in front of the command. reach: (address of the agent that others see, path of a Unix socket that
+    this object uses), for an agent in another network namespace.
     """
 
     def __init__(self, directory, config=None, token=None, name="s1", host=None, expect=1, start=True, shared=False,
-                 wait=True):
+                 wait=True, wrapper=(), reach=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.data = self.directory / "data"
@@ -74,6 +91,8 @@ class Consul:
         self.expect = expect
         self.shared = shared
         self.extra = dict(config or {})
+        self.wrapper = wrapper
+        self.seen_at, self.unix = reach or (self.host, None)
         self.retry_join = []
         self.process = None
         self.http_port, self.server_port, self.serf_port = net.free_ports(self.host, 3)
@@ -84,7 +103,7 @@ class Consul:
 
     @property
     def address(self):
-        return f"{self.host}:{self.http_port}"
+        return f"{self.seen_at}:{self.http_port}"
 
     @property
     def url(self):
@@ -112,6 +131,8 @@ class Consul:
             "retry_interval": "1s",
             "log_level": "warn",
         }
+        if self.unix:
+            config["addresses"] = {"http": f"{self.seen_at} unix://{self.unix}"}
         for name, value in self.extra.items():
             if isinstance(value, dict) and isinstance(config.get(name), dict):
                 config[name] = {**config[name], **value}
@@ -125,7 +146,8 @@ class Consul:
         path = self.directory / f"{self.name}.json"
         path.write_text(json.dumps(self.configuration()))
         self.process = Process([binary(), "agent", "-config-file", path], self.directory, name=f"consul-{self.name}",
-                               env=clean_environment({"GOMAXPROCS": "2"}), expect_status=None, shared=self.shared)
+                               env=clean_environment({"GOMAXPROCS": "2"}), expect_status=None, shared=self.shared,
+                               wrapper=self.wrapper)
         if wait:
             self.wait_leader(deadline)
         return self
@@ -182,7 +204,8 @@ class Consul:
 
     def request(self, method, target, body=None, headers=None, timeout=20.0):
         """One request on a connection of its own, target as it goes on the wire: an Answer."""
-        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=timeout)
+        connection = (UnixConnection(self.unix, timeout) if self.unix else
+                      http.client.HTTPConnection(self.host, self.http_port, timeout=timeout))
         try:
             sent = {"Connection": "close", **(headers or {})}
             if self.token:
