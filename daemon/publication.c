@@ -1,5 +1,6 @@
 #include "daemon/publication.h"
 
+#include "daemon/memory.h"
 #include "proto/hash.h"
 #include "proto/image-builder.h"
 #include "proto/key.h"
@@ -127,6 +128,7 @@ static int step_merge(struct publication *p)
 static int step_index(struct publication *p)
 {
 	struct iovec iov[2];
+	size_t size;
 	int r;
 
 	if (!p->builder) {
@@ -138,10 +140,12 @@ static int step_index(struct publication *p)
 	if (r != 0)
 		return r;
 	image_builder_bytes(p->builder, iov);
-	if (iov[0].iov_len + iov[1].iov_len > p->max_bytes)
+	size = iov[0].iov_len + iov[1].iov_len;
+	if (size > p->max_bytes)
 		return -EFBIG;
 	p->phase = PUBLICATION_WRITE;
-	r = snapshot_new(&p->snapshot);
+	r = memory_take(size) ? snapshot_new(&p->snapshot)
+			      : snapshot_new_unshared(size, &p->snapshot);
 	return r < 0 ? r : 1;
 }
 

@@ -35,6 +35,27 @@ int snapshot_new(struct snapshot **ret_snapshot)
 	return 0;
 }
 
+int snapshot_new_unshared(size_t size, struct snapshot **ret_snapshot)
+{
+	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
+	void *data;
+
+	if (!snapshot)
+		return -ENOMEM;
+	data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (data == MAP_FAILED) {
+		free(snapshot);
+		return -ENOMEM;
+	}
+	(void)madvise(data, size, MADV_DONTDUMP);
+	snapshot->refs = 1;
+	snapshot->fd = -1;
+	snapshot->own = data;
+	snapshot->own_size = size;
+	*ret_snapshot = snapshot;
+	return 0;
+}
+
 /* What of the two parts lies in [start, end). */
 static int slice(const struct iovec iov[2], size_t start, size_t end, struct iovec ret_slice[2])
 {
@@ -54,6 +75,21 @@ static int slice(const struct iovec iov[2], size_t start, size_t end, struct iov
 	return n;
 }
 
+static ssize_t put(struct snapshot *snapshot, const struct iovec *parts, int n_parts)
+{
+	size_t n = 0;
+
+	if (!snapshot->own)
+		return writev(snapshot->fd, parts, n_parts);
+	for (int i = 0; i < n_parts; i++) {
+		if (parts[i].iov_len > snapshot->own_size - snapshot->written - n)
+			return errno = EFBIG, -1;
+		memcpy(snapshot->own + snapshot->written + n, parts[i].iov_base, parts[i].iov_len);
+		n += parts[i].iov_len;
+	}
+	return (ssize_t)n;
+}
+
 int snapshot_write(struct snapshot *snapshot, const struct iovec iov[2], size_t max_bytes)
 {
 	size_t total = iov[0].iov_len + iov[1].iov_len, end;
@@ -62,7 +98,7 @@ int snapshot_write(struct snapshot *snapshot, const struct iovec iov[2], size_t 
 	while (snapshot->written < end) {
 		struct iovec parts[2];
 		int n_parts = slice(iov, snapshot->written, end, parts);
-		ssize_t n = writev(snapshot->fd, parts, n_parts);
+		ssize_t n = put(snapshot, parts, n_parts);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -73,26 +109,43 @@ int snapshot_write(struct snapshot *snapshot, const struct iovec iov[2], size_t 
 	return snapshot->written < total;
 }
 
-int snapshot_seal(struct snapshot *snapshot, uint64_t generation)
+/* Immutable, and readable at *ret_data. */
+static int close_for_writing(struct snapshot *snapshot, void **ret_data)
 {
-	size_t size = snapshot->written;
 	void *data;
-	int r;
 
+	if (snapshot->own) {
+		if (mprotect(snapshot->own, snapshot->own_size, PROT_READ) < 0)
+			return -errno;
+		*ret_data = snapshot->own;
+		return 0;
+	}
 	/* A writable mapping would make F_SEAL_WRITE fail, so sealing comes before mapping; a
 	 * private mapping, since kernels before 6.7 refuse a shared one of a write-sealed
 	 * read-write fd. */
 	if (fcntl(snapshot->fd, F_ADD_SEALS,
 		    F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
 		return -errno;
-	data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, snapshot->fd, 0);
+	data = mmap(NULL, snapshot->written, PROT_READ, MAP_PRIVATE, snapshot->fd, 0);
 	if (data == MAP_FAILED)
 		return -errno;
 	/* Values are other people's secrets: not in core dumps. */
-	(void)madvise(data, size, MADV_DONTDUMP);
-	r = image_open(data, size, &snapshot->image);
+	(void)madvise(data, snapshot->written, MADV_DONTDUMP);
+	*ret_data = data;
+	return 0;
+}
+
+int snapshot_seal(struct snapshot *snapshot, uint64_t generation)
+{
+	void *data;
+	int r = close_for_writing(snapshot, &data);
+
+	if (r < 0)
+		return r;
+	r = image_open(data, snapshot->written, &snapshot->image);
 	if (r < 0) {
-		munmap(data, size);
+		if (!snapshot->own)
+			munmap(data, snapshot->written);
 		return r;
 	}
 	snapshot->generation = generation;
@@ -110,7 +163,9 @@ struct snapshot *snapshot_unref(struct snapshot *snapshot)
 {
 	if (!snapshot || --snapshot->refs > 0)
 		return NULL;
-	if (snapshot->sealed)
+	if (snapshot->own)
+		munmap(snapshot->own, snapshot->own_size);
+	else if (snapshot->sealed)
 		munmap((void *)(uintptr_t)snapshot->image.data, snapshot->image.size);
 	if (snapshot->fd >= 0)
 		close(snapshot->fd);
@@ -123,6 +178,8 @@ int snapshot_open_fd(const struct snapshot *snapshot)
 	char path[32];
 	int fd;
 
+	if (snapshot->fd < 0)
+		return -ENOMEM;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", snapshot->fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;

@@ -84,6 +84,12 @@
 #define LIMIT_HTTP_CONNECT_USEC 5000000 /* another address may answer */
 #define LIMIT_HTTP_DNS_USEC 5000000 /* a name is looked up again after this: agents move */
 
+/* Memory. */
+#define LIMIT_MEMORY_FACTOR                                                                        \
+	6 /* a snapshot; then the next answer and its entries, twice while they grow, an image */
+#define LIMIT_MEMORY_RESERVE (8u << 20) /* clients' requests, what malloc does not give back */
+#define LIMIT_MEMORY_AGE_USEC 100000 /* of what the kernel said of it: a look takes 0.1 ms */
+
 /* The loop. */
 #define LIMIT_TURN_USEC 2000 /* of due timers, then the sockets have their turn */
 #define LIMIT_SLICE_ENTRIES 4096 /* entries handled per loop turn: about 1 ms, budget 10 ms */
