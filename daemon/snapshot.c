@@ -137,7 +137,7 @@ static int close_for_writing(struct snapshot *snapshot, void **ret_data)
 
 int snapshot_seal(struct snapshot *snapshot, uint64_t generation)
 {
-	void *data;
+	void *data = NULL;
 	int r = close_for_writing(snapshot, &data);
 
 	if (r < 0)
