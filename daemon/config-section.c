@@ -11,7 +11,7 @@
 static bool is_unsupported(const char *section)
 {
 	return std_streq(section, "backup") || std_streq(section, "exit") ||
-	       std_streq(section, "admin") || strncmp(section, "socket ", 7) == 0;
+	       strncmp(section, "socket ", 7) == 0;
 }
 
 int config_section_enter(struct config_draft *draft)
@@ -25,7 +25,7 @@ int config_section_enter(struct config_draft *draft)
 			draft, "this section is not supported by this version; remove it");
 	return config_draft_fail(draft,
 		"unknown section; there are [source], [consul], [services], [labels], "
-		"[service NAME] and [socket]");
+		"[service NAME], [socket] and [admin]");
 }
 
 int config_section_set(struct config_draft *draft, const char *value)

@@ -9,7 +9,9 @@
 
 #include "daemon/access.h"
 #include "daemon/config-address.h"
+#include "daemon/web-address.h"
 
+#define HOST_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
 #define YEAR_USEC (UINT64_C(365) * 24 * 3600 * USEC_PER_SEC)
 
 struct row {
@@ -185,6 +187,28 @@ static int take_subject(struct config_draft *draft, char **word)
 	return 0;
 }
 
+static int parse_listen(
+	struct config_draft *draft, const struct row *row, const char *value, void *target)
+{
+	struct web_address address;
+
+	if (*value != '\0' && web_address_parse(value, &address) < 0)
+		return config_draft_fail(draft,
+			"%s is not a place to listen at; write unix:/PATH, an IP address with its port "
+			"as in 127.0.0.1:8580 or [::1]:8580, or off",
+			config_draft_quote(draft, value));
+	return parse_string(draft, row, value, target);
+}
+
+static int take_host(struct config_draft *draft, char **word)
+{
+	if (strspn(*word, HOST_LETTERS) != strlen(*word))
+		return config_draft_fail(draft,
+			"%s is not a host name; write names without scheme and port",
+			config_draft_quote(draft, *word));
+	return 0;
+}
+
 #define FIELD(name) .offset = offsetof(struct config, name)
 #define LIST(name, fn)                                                                             \
 	.offset = offsetof(struct config, name),                                                   \
@@ -228,6 +252,11 @@ static const struct row rows[] = {
 	{ "socket", "operators", LIST(operators, take_subject) },
 	{ "socket", "max_clients_per_user", parse_count, FIELD(max_clients_per_user), 1, 1000000,
 		"1 to 1000000" },
+	{ "admin", "listen", parse_listen, FIELD(admin_listen) },
+	{ "admin", "metrics_listen", parse_listen, FIELD(metrics_listen) },
+	{ "admin", "allowed_hosts", LIST(allowed_hosts, take_host) },
+	{ "admin", "per_service_metrics", parse_count, FIELD(per_service_metrics), 0, 100000,
+		"0 to 100000" },
 };
 
 _Static_assert(ARRAY_SIZE(rows) <= CONFIG_DRAFT_KEYS, "a place for each row");

@@ -47,6 +47,7 @@ static const struct config defaults = {
 	.max_services = DEFAULT_MAX_SERVICES,
 	.socket_mode = DEFAULT_SOCKET_MODE,
 	.max_clients_per_user = LIMIT_CLIENTS_PER_USER,
+	.per_service_metrics = LIMIT_SERVICE_METRICS,
 	.log_level = LOG_LEVEL_INFO,
 };
 
@@ -85,6 +86,9 @@ struct config *config_free(struct config *config)
 		config_rule_done(&config->rules[i]);
 	free(config->rules);
 	free(config->socket_path);
+	free(config->admin_listen);
+	free(config->metrics_listen);
+	config_draft_free_words(config->allowed_hosts, config->n_allowed_hosts);
 	free(config->socket_group);
 	config_draft_free_words(config->operators, config->n_operators);
 	free(config->operator_subjects);
@@ -245,6 +249,17 @@ static int default_socket(struct config *config)
 	return 0;
 }
 
+static int default_admin(struct config *config)
+{
+	if (config->admin_listen)
+		return 0;
+	if (asprintf(&config->admin_listen, "unix:%s/admin", config->runtime_directory) < 0) {
+		config->admin_listen = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 static bool is_given(const struct config_draft *draft, const char *section, const char *key)
 {
 	return config_table_place(draft, section, key)->file;
@@ -267,6 +282,8 @@ static int fill_in(struct config_draft *draft)
 			&config->state_directory, "STATE_DIRECTORY", DEFAULT_STATE_DIRECTORY);
 	if (r == 0)
 		r = default_socket(config);
+	if (r == 0)
+		r = default_admin(config);
 	if (r == 0)
 		r = default_host(config);
 	if (r == 0)

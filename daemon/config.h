@@ -70,6 +70,11 @@ struct config {
 	unsigned n_operators;
 	unsigned max_clients_per_user;
 	struct access_names *names; /* a cache for access.c; NULL: nobody is named like a service */
+	/* [admin] */
+	char *admin_listen, *metrics_listen; /* as web_address_parse() takes them */
+	char **allowed_hosts;
+	unsigned n_allowed_hosts;
+	unsigned per_service_metrics;
 	/* command line and environment only */
 	char *state_directory, *runtime_directory;
 	enum log_level log_level;

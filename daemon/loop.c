@@ -1,5 +1,5 @@
 /*
- * The only door to libevent. Knows descriptors, delays and signals; must not know whose they are.
+ * The door to libevent. Knows descriptors, delays and signals; must not know whose they are.
  *
  * libevent's own timers follow CLOCK_MONOTONIC, which stands still while the host sleeps. Timers
  * here are a heap over CLOCK_BOOTTIME with one timerfd behind it, set only when an earlier time
@@ -242,6 +242,11 @@ struct loop *loop_free(struct loop *loop)
 	free(loop->heap);
 	free(loop);
 	return NULL;
+}
+
+struct event_base *loop_event_base(struct loop *loop)
+{
+	return loop->base;
 }
 
 int loop_run(struct loop *loop)

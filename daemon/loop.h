@@ -1,5 +1,5 @@
 /*
- * The event loop: the only door to libevent. One thread, one loop; every callback runs from here.
+ * The event loop: the door to libevent. One thread, one loop; every callback runs from here.
  *
  * With the environment variable CONSULCFGD_MEASURE set, the thread CPU time of every callback is
  * taken (one system call each) and the worst one kept, for benchmarks and `consulcfg-status
@@ -13,6 +13,7 @@ struct loop;
 struct loop_io;
 struct loop_timer;
 struct loop_signal;
+struct event_base;
 
 #define LOOP_READ 0x1u
 #define LOOP_WRITE 0x2u
@@ -23,6 +24,9 @@ typedef void (*loop_fn)(void *userdata);
 /* From here on the process ignores SIGPIPE. Free what hangs in a loop before the loop. */
 int loop_new(struct loop **ret_loop);
 struct loop *loop_free(struct loop *loop);
+
+/* For web.c alone, whose library hangs itself in. */
+struct event_base *loop_event_base(struct loop *loop);
 
 /* Runs until loop_stop(). 0 or -errno. */
 int loop_run(struct loop *loop);

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "daemon/admin.h"
 #include "daemon/config.h"
 #include "daemon/consul-source.h"
 #include "daemon/directory.h"
@@ -36,6 +37,7 @@ struct daemon {
 	struct genfile *genfile;
 	struct services *services;
 	struct server *server;
+	struct admin *admin;
 	struct listener *listeners[MAX_LISTENERS];
 	unsigned n_listeners;
 	bool has_own_socket; /* false: the service manager's */
@@ -143,6 +145,7 @@ static int apply_config(struct daemon *daemon, struct config *config)
 	if (r < 0)
 		log_error("reload: not every service could be set up anew: %s", strerror(-r));
 	server_configure(daemon->server, config);
+	admin_configure(daemon->admin, config);
 	return 0;
 }
 
@@ -319,6 +322,8 @@ static int start(struct daemon *daemon)
 		r = services_configure(daemon->services, daemon->config);
 	if (r == 0)
 		r = start_watchdog(daemon);
+	if (r == 0)
+		r = admin_new(daemon->server, daemon->config, &daemon->admin);
 	if (r == -EADDRINUSE)
 		return say(describe_rival(daemon->config), r);
 	if (r < 0)
@@ -330,6 +335,7 @@ static void stop(struct daemon *daemon)
 {
 	for (unsigned i = 0; i < daemon->n_listeners; i++)
 		listener_free(daemon->listeners[i]);
+	admin_free(daemon->admin);
 	server_free(daemon->server);
 	services_free(daemon->services);
 	if (daemon->trees)

@@ -45,6 +45,14 @@
 #define LIMIT_ACCEPT_PAUSE_USEC 250000 /* when descriptors or memory are used up */
 #define LIMIT_COMPLAINT_USEC 1000000 /* one log line about clients in this time: disks fill */
 
+/* The admin port. */
+#define LIMIT_WEB_VISITORS 64 /* connections: a few scrapers and browsers; the rest queues */
+#define LIMIT_WEB_VISIT_USEC 60000000 /* of one connection: a page of 10 000 services takes 1 s */
+#define LIMIT_WEB_IDLE_USEC 10000000 /* neither reads nor writes */
+#define LIMIT_WEB_HEADERS (16u << 10) /* browsers send 2 kB; the request line counts */
+#define LIMIT_WEB_PIECE (32u << 10) /* of a long reply: what a visitor who never reads costs */
+#define LIMIT_SERVICE_METRICS 200 /* default of per_service_metrics: each is a series for years */
+
 /* Consul. */
 #define LIMIT_CONNECTIONS 16 /* default of max_connections; an agent grants 200 to a host */
 #define LIMIT_CONNECTIONS_MIN 4 /* two are kept for resync and first reads, one for a watch */

@@ -1,0 +1,240 @@
+#include "daemon/admin.h"
+
+#include <stdio.h>
+
+#include "daemon/admin-page.h"
+#include "daemon/log.h"
+#include "daemon/status.h"
+#include "daemon/web-address.h"
+#include "daemon/web.h"
+
+#define TEXT "text/plain; charset=utf-8"
+#define SLICE_SERVICES 64 /* well below 1 ms */
+
+/* One address, and what may be asked for there. */
+struct port {
+	struct admin *admin;
+	const char *name; /* the key in consulcfgd.conf */
+	char *where; /* as configured; NULL: off */
+	bool is_full; /* not only metrics and health */
+	struct web_address address;
+	struct web *web;
+};
+
+struct admin {
+	struct server *server;
+	const struct config *config;
+	struct port ports[2];
+};
+
+/* --- status.json --------------------------------------------------------------------------- */
+
+struct listing {
+	struct admin *admin;
+	char last[LIMIT_SERVICE_NAME + 1];
+	bool has_begun, has_services;
+};
+
+static void put_daemon(struct listing *listing, struct json *json, struct web_reply *reply)
+{
+	const char *text;
+	size_t len;
+
+	status_daemon(listing->admin->server, json);
+	if (json_text(json, &text, &len) == 0) {
+		web_write(reply, "{\"daemon\": ", 11);
+		web_write(reply, text, len);
+		web_write(reply, ", \"services\": [", 15);
+	}
+	listing->has_begun = true;
+}
+
+/* 1: there are more. */
+static int put_services(struct listing *listing, struct json *json)
+{
+	struct services *services = listing->admin->server->services;
+
+	for (unsigned i = 0; i < SLICE_SERVICES && json_size(json) < LIMIT_WEB_PIECE; i++) {
+		struct service *service = services_next(services, listing->last);
+
+		if (!service)
+			return 0;
+		memcpy(listing->last, service->name, sizeof(listing->last));
+		if (i > 0)
+			json_next(json);
+		status_service(service, json);
+	}
+	return 1;
+}
+
+static int list_some(struct web_reply *reply, void *userdata)
+{
+	struct listing *listing = userdata;
+	struct json *json;
+	const char *text;
+	size_t len;
+	int more, r = json_new(&json);
+
+	if (r < 0)
+		return r;
+	if (!listing->has_begun) {
+		put_daemon(listing, json, reply);
+		json_free(json);
+		return 1;
+	}
+	more = put_services(listing, json);
+	r = json_text(json, &text, &len);
+	if (r == 0 && len > 0) {
+		if (listing->has_services)
+			web_write(reply, ", ", 2);
+		web_write(reply, text, len);
+		listing->has_services = true;
+	}
+	if (r == 0 && !more)
+		web_write(reply, "]}\n", 3);
+	json_free(json);
+	return r < 0 ? r : more;
+}
+
+static void answer_status(struct admin *admin, struct web_reply *reply)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+
+	if (!listing) {
+		web_send(reply, 503, TEXT, "out of memory\n", 14);
+		return;
+	}
+	listing->admin = admin;
+	web_stream(reply, "application/json", list_some, free, listing);
+}
+
+/* --- health -------------------------------------------------------------------------------- */
+
+/* Serving is healthy, also what is old: restarting the daemon would not make it newer. */
+static void answer_health(struct web_reply *reply)
+{
+	web_send(reply, 200, TEXT, "ok\n", 3);
+}
+
+static void answer_readiness(struct admin *admin, struct web_reply *reply)
+{
+	struct services *services = admin->server->services;
+	unsigned n_loading = 0;
+	char text[64];
+	int len;
+
+	for (struct service *service = services_next(services, NULL); service;
+		service = services_next(services, service->name))
+		if (!service->snapshot)
+			n_loading++;
+	len = snprintf(text, sizeof(text),
+		n_loading > 0 ? "%u services have no data yet\n" : "ok\n", n_loading);
+	web_send(reply, n_loading > 0 ? 503 : 200, TEXT, text, (size_t)len);
+}
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+static void on_request(struct web_reply *reply, const char *path, void *userdata)
+{
+	struct port *port = userdata;
+	const struct admin_page *page = port->is_full ? admin_page_find(path) : NULL;
+	static const char none[] = "there is nothing here\n";
+
+	if (std_streq(path, "/healthz"))
+		answer_health(reply);
+	else if (std_streq(path, "/readyz"))
+		answer_readiness(port->admin, reply);
+	else if (port->is_full && std_streq(path, "/status.json"))
+		answer_status(port->admin, reply);
+	else if (page)
+		web_send(reply, 200, page->type, page->text, page->len);
+	else
+		web_send(reply, 404, TEXT, none, sizeof(none) - 1);
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+static void close_port(struct port *port)
+{
+	if (port->web) {
+		web_address_remove(&port->address);
+		port->web = web_free(port->web);
+	}
+	free(port->where);
+	port->where = NULL;
+}
+
+static int open_port(struct port *port)
+{
+	const struct config *config = port->admin->config;
+	AUTO_CLOSE int fd = -1;
+	int r = web_address_parse(port->where, &port->address);
+
+	if (r < 0 || port->address.is_off)
+		return r;
+	r = web_address_listen(&port->address, &fd);
+	if (r < 0)
+		return r;
+	r = web_new(port->admin->server->loop, config->allowed_hosts, config->n_allowed_hosts,
+		on_request, port, &port->web);
+	if (r == 0)
+		r = web_listen(port->web, fd);
+	if (r < 0)
+		return r;
+	(void)TAKE_FD(fd);
+	return 0;
+}
+
+static void configure_port(struct port *port, const char *where)
+{
+	const struct config *config = port->admin->config;
+	int r;
+
+	if (port->web && where && std_streq(port->where, where)) {
+		web_set_hosts(port->web, config->allowed_hosts, config->n_allowed_hosts);
+		return;
+	}
+	close_port(port);
+	if (!where)
+		return;
+	port->where = strdup(where);
+	r = port->where ? open_port(port) : -ENOMEM;
+	if (r == 0)
+		return;
+	log_error("cannot listen at %s: %s; see %s= of [admin]; going on without", where,
+		strerror(-r), port->name);
+	port->web = web_free(port->web);
+}
+
+void admin_configure(struct admin *admin, const struct config *config)
+{
+	const char *const where[] = { config->admin_listen, config->metrics_listen };
+
+	admin->config = config;
+	for (size_t i = 0; i < ARRAY_SIZE(admin->ports); i++)
+		configure_port(&admin->ports[i], where[i]);
+}
+
+int admin_new(struct server *server, const struct config *config, struct admin **ret_admin)
+{
+	struct admin *admin = calloc(1, sizeof(*admin));
+
+	if (!admin)
+		return -ENOMEM;
+	admin->server = server;
+	admin->ports[0] = (struct port){ .admin = admin, .name = "listen", .is_full = true };
+	admin->ports[1] = (struct port){ .admin = admin, .name = "metrics_listen" };
+	admin_configure(admin, config);
+	*ret_admin = admin;
+	return 0;
+}
+
+struct admin *admin_free(struct admin *admin)
+{
+	if (!admin)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(admin->ports); i++)
+		close_port(&admin->ports[i]);
+	free(admin);
+	return NULL;
+}
