@@ -55,7 +55,7 @@ def test_addresses_are_tried_in_turn(daemon, consul_factory, service_name, prefi
 def test_addresses_that_are_all_away_are_one_line(daemon, service_name):
     running = daemon(config=consul_section(f"{dead_address()} {dead_address()} {dead_address()}"))
     assert running.cli("get", "-t", "1", service_name, "a").returncode == 3
-    holds_for(lambda: len(warnings(running)) == 1, 3, "a single line")
+    holds_for(lambda: len(warnings(running)) == 1, 2, "a single line")
 
 
 @pytest.mark.long
@@ -150,6 +150,22 @@ def test_what_cannot_be_read_is_refused(daemon, env, config, place):
     assert done.returncode == 2 and not done.stdout
     text = process.one_line(done.stderr)
     assert place in text and SECRET not in text, text
+
+
+def test_token_on_the_command_line_is_refused(daemon):
+    done = daemon(source="consul", args=["--set", f"consul.token={SECRET}"], start=False).refuse()
+    assert done.returncode == 2
+    text = process.one_line(done.stderr)
+    assert "token_file" in text and SECRET not in text
+
+
+def test_netrc_is_not_read(daemon, double, service_name, prefix, tmp_path):
+    (tmp_path / ".netrc").write_text(f"machine {double.host} login user password {SECRET}\n"
+                                     f"default login user password {SECRET}\n")
+    double.put(prefix + "a", "1")
+    running = daemon(source=f"consul:{double.url}", env={"HOME": str(tmp_path), "NETRC": str(tmp_path / ".netrc")})
+    assert running.get(service_name, "a") == "1"
+    assert double.requests and not [request for request in double.requests if "authorization" in request.headers]
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

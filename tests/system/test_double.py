@@ -108,7 +108,7 @@ def changes_nothing(running, double, service_name, prefix, answer, kinds):
     start, log = time.monotonic(), len(running.log())
     double.always(answer, match=fault.recurse)
     double.wake()
-    double.wait_request(fault.recurse, since=start, count=4)
+    double.wait_request(fault.recurse, since=start, count=3)
     error = wait_until(lambda: running.service(service_name)["last_error"], 10, "a last_error")
     assert error["kind"] in kinds, error
     assert error["message"] and "\n" not in error["message"]
