@@ -144,6 +144,29 @@ def test_storm_of_errors(watching, double, service_name, prefix, name):
     assert len([gap for gap in (b - a for a, b in zip(times, times[1:5])) if gap < 0.04]) <= 1, times
 
 
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_storm_of_errors_that_lasts(watching, double, service_name):
+    """A try a second in the first minute, then fewer and fewer; never two at a time, and one line for all of it."""
+    running = watching(config="[services]\nlinger=10min\n")
+    log, start = len(running.log()), time.monotonic()
+    double.always(fault.status(503, "", {"Retry-After": 3600}), match=fault.recurse)
+    double.wake()
+
+    def fewer():
+        times = [request.time for request in double.seen(fault.recurse, start)]
+        return times if len(times) > 2 and times[-1] - times[-2] > 3 else None
+    times = wait_until(fewer, 120, "retries that are more than three seconds apart", interval=0.5)
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    early = [gap for gap, at in zip(gaps, times[1:]) if at - start < 60]
+    assert len(early) > 50 and max(early) < 1.3, early
+    assert max(gaps) < 31
+    assert running.service(service_name)["last_error"]["retry_in_seconds"] > 1
+    assert max(request.open_connections for request in double.seen(fault.recurse, start)) <= 2
+    assert len(lines_of(running, "warning: ", log)) == 1, running.log()[log:]
+    assert running.get(service_name, "a") == "1"
+
+
 @pytest.mark.parametrize("name", CUT_OFF)
 def test_body_that_is_cut_off(watching, double, service_name, prefix, name):
     changes_nothing(watching(config=SMALL), double, service_name, prefix, *CUT_OFF[name])
