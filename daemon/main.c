@@ -17,6 +17,7 @@
 #include "daemon/log.h"
 #include "daemon/loop.h"
 #include "daemon/manager.h"
+#include "daemon/memory.h"
 #include "daemon/options.h"
 #include "daemon/service.h"
 
@@ -303,6 +304,7 @@ static int start(struct daemon *daemon)
 	int r;
 
 	raise_descriptor_limit();
+	(void)memory_take(0); /* the first look is not in the way of the first publication */
 	r = loop_new(&daemon->loop);
 	if (r == 0)
 		r = start_signals(daemon);

@@ -137,15 +137,16 @@ bool memory_take(uint64_t bytes)
 {
 	static uint64_t asked_at, left;
 	static bool is_short;
-	uint64_t needed;
+	uint64_t needed = bytes * LIMIT_MEMORY_FACTOR + LIMIT_MEMORY_RESERVE;
+	uint64_t age = loop_now() - asked_at;
 
-	if (asked_at == 0 || loop_now() - asked_at >= LIMIT_MEMORY_AGE_USEC) {
+	if (asked_at == 0 || age >= LIMIT_MEMORY_AGE_MAX_USEC ||
+		(age >= LIMIT_MEMORY_AGE_USEC && left / 4 < needed)) {
 		left = memory_left("/proc/self/cgroup", "/sys/fs/cgroup");
 		asked_at = loop_now();
 	}
 	if (left == MEMORY_UNLIMITED)
 		return true;
-	needed = bytes * LIMIT_MEMORY_FACTOR + LIMIT_MEMORY_RESERVE;
 	if (is_short != (left < needed)) {
 		is_short = !is_short;
 		if (is_short)

@@ -11,9 +11,9 @@
 #define MEMORY_UNLIMITED UINT64_MAX
 
 /*
- * Whether a snapshot of this size leaves what the next change needs. Asks the kernel at most every
- * LIMIT_MEMORY_AGE_USEC and counts along in between. Tells once when it begins to say no, and once
- * when it ends.
+ * Whether a snapshot of this size leaves what the next change needs. Asks the kernel now and
+ * then, near the limit at most every LIMIT_MEMORY_AGE_USEC, and counts along in between. Tells once
+ * when it begins to say no, and once when it ends.
  */
 bool memory_take(uint64_t bytes);
 

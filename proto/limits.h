@@ -97,6 +97,7 @@
 	6 /* a snapshot; then the next answer and its entries, twice while they grow, an image */
 #define LIMIT_MEMORY_RESERVE (8u << 20) /* clients' requests, what malloc does not give back */
 #define LIMIT_MEMORY_AGE_USEC 100000 /* of what the kernel said of it: a look takes 0.1 ms */
+#define LIMIT_MEMORY_AGE_MAX_USEC 5000000 /* the same, far from the limit */
 
 /* The loop. */
 #define LIMIT_TURN_USEC 2000 /* of due timers, then the sockets have their turn */
