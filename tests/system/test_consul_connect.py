@@ -259,6 +259,9 @@ def test_token_is_nowhere_but_in_its_header(daemon, double, service_name, prefix
         assert running.service(service_name)["last_error"]
         status = running.cli("status", "--json").stdout + running.cli("status").stdout
         assert SECRET.encode() not in status
+        for page in "/", "/status.json", "/healthz", "/readyz":
+            code, text = running.admin(page)
+            assert code == 200 and SECRET not in text, (page, code)
         double.clear()
         running.wait_state(service_name, "live")
     path.write_text(SECRET + " and more")
