@@ -60,6 +60,7 @@ static int start(struct source *source, struct tree *tree, struct feed **ret_fee
 
 static void resync(struct feed *feed)
 {
+	watch_hurry(feed->watch);
 	resync_now(feed->resync);
 }
 

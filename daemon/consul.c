@@ -127,12 +127,14 @@ int consul_url(
 		return -ENOMEM;
 	fprintf(file, "%s/v1/kv/", address->base);
 	put_encoded(file, query->prefix, '/');
-	fputs("?recurse", file);
+	if (query->key)
+		put_encoded(file, query->key, '/');
+	fputs(query->key ? "?consistent" : "?recurse", file);
 	/* A wait of 0 would mean the server's default of five minutes. */
 	if (query->index > 0)
 		fprintf(file, "&index=%llu&wait=%llums", (unsigned long long)query->index,
 			(unsigned long long)MAX(query->wait_usec / USEC_PER_MSEC, UINT64_C(1)));
-	if (query->consistent)
+	if (query->consistent && !query->key)
 		fputs("&consistent", file);
 	put_parameter(file, "dc", query->datacenter);
 	put_parameter(file, "ns", query->namespace);
@@ -146,6 +148,26 @@ int consul_url(
 	}
 	*ret_url = url;
 	return 0;
+}
+
+static bool is_dots(const char *segment, size_t len)
+{
+	return (len == 1 || len == 2) && memcmp(segment, "..", len) == 0;
+}
+
+bool consul_is_askable(const char *key)
+{
+	for (;;) {
+		size_t len = strcspn(key, "/");
+
+		if (is_dots(key, len))
+			return false;
+		if (key[len] == '\0')
+			return true;
+		if (len == 0)
+			return false;
+		key += len + 1;
+	}
 }
 
 /* Answers ------------------------------------------------------------------------------------- */
@@ -344,7 +366,21 @@ uint64_t consul_jitter(uint64_t v, uint32_t random)
 
 void consul_loss_init(struct consul_loss *loss, const struct kvset *held, const struct kvset *fresh)
 {
-	*loss = (struct consul_loss){ .held = held, .fresh = fresh };
+	*loss = (struct consul_loss){ .held = held, .fresh = fresh, .stride = 1 };
+}
+
+static void take_sample(struct consul_loss *loss, size_t off)
+{
+	if (loss->n_askable++ % loss->stride != 0)
+		return;
+	if (loss->n_samples == LIMIT_SAMPLES) {
+		/* Every other one stays, and half as many come from here on. */
+		loss->stride *= 2;
+		loss->n_samples /= 2;
+		for (unsigned i = 1; i < loss->n_samples; i++)
+			loss->sample_offs[i] = loss->sample_offs[2 * i];
+	}
+	loss->sample_offs[loss->n_samples++] = off;
 }
 
 /* The record at off and the offset behind it; 0 at the end. */
@@ -367,21 +403,49 @@ int consul_loss_step(struct consul_loss *loss, size_t max_entries)
 			return 0;
 		if (fresh_end > 0)
 			order = key_compare(fresh.key, fresh.key_len, held.key, held.key_len);
+		if (order > 0) {
+			loss->n_gone++;
+			if (consul_is_askable(held.key))
+				take_sample(loss, loss->held_off);
+		}
 		if (order <= 0)
 			loss->fresh_off = fresh_end;
 		if (order >= 0)
 			loss->held_off = held_end;
-		if (order > 0)
-			loss->n_gone++;
 	}
 	return 1;
 }
+
+bool consul_is_lost_store(const struct tree *tree, const struct kvset *fresh)
+{
+	if (fresh->records.n > 0 || tree->content->records.n == 0)
+		return false;
+	return fresh->index <= tree->content->index ||
+	       (tree->held.set && tree->held.doubt == TREE_DATA_LOST);
+}
+
+bool consul_is_held(const struct tree *tree, const struct kvset *fresh)
+{
+	const struct tree_held *held = &tree->held;
+
+	return held->set && held->doubt != TREE_UNCLEAR && tree_hold_left_usec(tree) > 0 &&
+	       held->set->index == fresh->index && kvset_same(held->set, fresh);
+}
+
+const char consul_words_access_lost[] = "the token may not read all keys any more";
+const char consul_words_data_lost[] =
+	"Consul has no keys, at an index that is not newer: has it lost its data?";
+const char consul_words_unclear[] =
+	"keys are gone, and reading them one by one does not tell whether they were deleted";
+const char consul_words_disagree[] = "keys are gone, but Consul's answers disagree";
 
 bool consul_loss_is_suspicious(const struct consul_loss *loss)
 {
 	size_t n_held = loss->held->records.n;
 
 	if (n_held > 0 && loss->fresh->records.n == 0)
+		return true;
+	if (loss->n_gone > 0 && loss->fresh->index < loss->held->index)
 		return true;
 	return n_held >= LIMIT_LOSS_KEYS && loss->n_gone > n_held / 2;
 }

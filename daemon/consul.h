@@ -24,15 +24,19 @@ void consul_address_done(struct consul_address *address);
 
 struct consul_query {
 	const char *prefix; /* of keys, ends with '/' */
+	const char *key; /* below it, to be read alone and consistently; NULL: all of them */
 	uint64_t index; /* 0: answer now */
 	uint64_t wait_usec;
 	bool consistent;
 	const char *datacenter, *namespace, *partition; /* or NULL */
 };
 
-/* The URL of a recursive read; the caller frees it. 0, -ENOMEM. */
+/* The URL of a read; the caller frees it. 0, -ENOMEM. */
 int consul_url(
 	const struct consul_address *address, const struct consul_query *query, char **ret_url);
+
+/* Whether a key can be read alone: Consul redirects paths with "//", "." or ".." to other keys. */
+bool consul_is_askable(const char *key);
 
 enum consul_verdict { CONSUL_CONTENT, CONSUL_ABSENT, CONSUL_ERROR };
 
@@ -98,16 +102,35 @@ void consul_pace_reset(struct consul_pace *pace);
 /* v ± 10 %, so that the hosts of a fleet do not ask all at once. */
 uint64_t consul_jitter(uint64_t v, uint32_t random);
 
-/* Counts the held keys that a fresh answer does not have, in slices. */
+/* Counts the held keys that a fresh answer does not have, in slices, and takes samples of them. */
 struct consul_loss {
 	const struct kvset *held, *fresh; /* borrowed */
 	size_t held_off, fresh_off;
 	size_t n_gone;
+	size_t n_askable; /* of those */
+	size_t stride; /* each one of so many is a sample: they are spread over all that are gone */
+	size_t sample_offs[LIMIT_SAMPLES]; /* of records of `held` */
+	unsigned n_samples;
 };
 
 void consul_loss_init(
 	struct consul_loss *loss, const struct kvset *held, const struct kvset *fresh);
 int consul_loss_step(struct consul_loss *loss, size_t max_entries); /* 1: more to do, 0: done */
 
-/* After the last step: more than half of at least 10 keys gone, or all of them. */
+/*
+ * There is nothing at an index that is not above what is held, or was not when the tree was held
+ * for this: a cluster that lost its data or was put back, where unrelated writes may raise the
+ * index at any time. Never a deletion.
+ */
+bool consul_is_lost_store(const struct tree *tree, const struct kvset *fresh);
+
+/* What is held already, for a reason that asking for keys once more would only tell again. */
+bool consul_is_held(const struct tree *tree, const struct kvset *fresh);
+
+/* Why answers are held. */
+extern const char consul_words_access_lost[], consul_words_data_lost[], consul_words_unclear[],
+	consul_words_disagree[];
+
+/* After the last step: more than half of at least 10 keys gone, or all of them, or any at an index
+ * that went backwards. */
 bool consul_loss_is_suspicious(const struct consul_loss *loss);

@@ -125,6 +125,7 @@ static void on_done(const struct http_result *result, void *userdata)
 
 	verdict = settle(fetch, result, &answer.error);
 	answer.is_good = verdict != CONSUL_ERROR;
+	answer.is_absent = verdict == CONSUL_ABSENT;
 	if (answer.is_good) {
 		answer.set = TAKE_PTR(fetch->set);
 		answer.body_hash = body_hash(fetch, verdict);
@@ -167,6 +168,7 @@ static int request(struct fetch *fetch, const struct fetch_query *query)
 	const struct config *config = agent->config;
 	const struct consul_query consul_query = {
 		.prefix = query->prefix,
+		.key = query->key,
 		.index = query->index,
 		.wait_usec = query->wait_usec,
 		.consistent = query->consistent,

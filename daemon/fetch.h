@@ -15,6 +15,7 @@ struct fetch_answer {
 	/* Finished; NULL: failed, or skimmed. Take it (TAKE_PTR), or it is released. */
 	struct kvset *set;
 	bool is_good; /* not failed */
+	bool is_absent; /* good, and there is no key: 404 */
 	uint64_t body_hash; /* 0: there was no body */
 	struct consul_error error; /* when it failed */
 	uint64_t answered_usec; /* until the head of the answer */
@@ -27,6 +28,7 @@ typedef void (*fetch_fn)(struct fetch_answer *answer, void *userdata);
 struct fetch_query {
 	enum agent_pool pool;
 	const char *prefix; /* outlives the fetch */
+	const char *key; /* this one below the prefix; NULL: all */
 	uint64_t index, wait_usec; /* index 0: answer now */
 	bool consistent;
 	bool skims;

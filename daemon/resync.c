@@ -1,6 +1,7 @@
 #include "daemon/resync.h"
 
 #include "daemon/fetch.h"
+#include "daemon/inquiry.h"
 #include "daemon/log.h"
 
 enum resync_state {
@@ -9,6 +10,7 @@ enum resync_state {
 	RESYNC_READING,
 	RESYNC_CONFIRMING,
 	RESYNC_WAITING,
+	RESYNC_EXAMINING,
 };
 
 struct resync {
@@ -21,6 +23,7 @@ struct resync {
 	uint64_t timer_at, started_at;
 	struct kvset *plain, *fresh; /* what the two reads said */
 	struct kvset *seen; /* the contents they were compared with */
+	struct inquiry *inquiry; /* after what they lack */
 	struct consul_backoff backoff;
 };
 
@@ -82,20 +85,58 @@ static void repair(struct resync *resync)
 	resync_schedule(resync);
 }
 
-/* Content below an index that is held already: see watch.c. */
-static bool is_lost_store(const struct resync *resync)
+/*
+ * The watch will find the same, unless it is broken: then what comes next is seen here alone. A
+ * poll that is under way may still answer with what the token could read when it began.
+ */
+static void hold(struct resync *resync, enum tree_doubt doubt, const char *reason)
 {
-	return resync->fresh->records.n == 0 &&
-	       resync->fresh->index <= resync->tree->content->index;
+	bool is_news = !resync->tree->held.set;
+
+	tree_hold(resync->tree, kvset_ref(resync->fresh), doubt, reason);
+	if (tree_hold_left_usec(resync->tree) == 0) {
+		repair(resync);
+		return;
+	}
+	if (is_news)
+		watch_restart(resync->watch);
+	if (doubt == TREE_UNCLEAR)
+		retry(resync);
+	else
+		resync_schedule(resync);
+}
+
+static bool is_outdated(const struct resync *resync)
+{
+	return !kvset_same(resync->seen, resync->tree->content);
 }
 
 /* The watch had its time. */
 static void conclude(struct resync *resync)
 {
-	if (!kvset_same(resync->seen, resync->tree->content))
+	if (is_outdated(resync)) {
 		resync_schedule(resync);
-	else if (is_lost_store(resync) || !kvset_same(resync->plain, resync->fresh))
+	} else if (!kvset_same(resync->plain, resync->fresh)) {
 		retry(resync);
+	} else if (consul_is_lost_store(resync->tree, resync->fresh)) {
+		hold(resync, TREE_DATA_LOST, consul_words_data_lost);
+	} else {
+		resync->state = RESYNC_EXAMINING;
+		inquiry_begin(
+			resync->inquiry, AGENT_RESYNCS, resync->tree->content, resync->fresh, true);
+	}
+}
+
+static void on_finding(enum inquiry_finding finding, void *userdata)
+{
+	struct resync *resync = userdata;
+
+	if (is_outdated(resync))
+		resync_schedule(resync);
+	else if (finding == INQUIRY_HIDDEN)
+		hold(resync, TREE_ACCESS_LOST, consul_words_access_lost);
+	else if (finding == INQUIRY_UNCLEAR)
+		hold(resync, TREE_UNCLEAR, consul_words_unclear);
 	else
 		repair(resync);
 }
@@ -123,6 +164,8 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 	} else if (kvset_same(tree->content, answer->set)) {
 		tree->content->body_hash = answer->body_hash;
 		on_same(resync);
+	} else if (consul_is_held(tree, answer->set)) {
+		resync_schedule(resync);
 	} else if (resync->state == RESYNC_READING) {
 		resync->plain = TAKE_PTR(answer->set);
 		read_tree(resync, RESYNC_CONFIRMING);
@@ -159,7 +202,10 @@ int resync_new(
 	resync->tree = tree;
 	resync->watch = watch;
 	r = loop_timer_new(agent->loop, on_timer, resync, &resync->timer);
+	if (r == 0)
+		r = inquiry_new(agent, tree->prefix, on_finding, resync, &resync->inquiry);
 	if (r < 0) {
+		loop_timer_free(resync->timer);
 		free(resync);
 		return r;
 	}
@@ -173,6 +219,7 @@ struct resync *resync_free(struct resync *resync)
 	if (!resync)
 		return NULL;
 	resync_stop(resync);
+	inquiry_free(resync->inquiry);
 	loop_timer_free(resync->timer);
 	free(resync);
 	return NULL;
@@ -182,6 +229,7 @@ void resync_stop(struct resync *resync)
 {
 	resync->fetch = fetch_cancel(resync->fetch);
 	loop_timer_disarm(resync->timer);
+	inquiry_stop(resync->inquiry);
 	drop(resync);
 	resync->state = RESYNC_IDLE;
 	resync->timer_at = UINT64_MAX;
@@ -189,9 +237,12 @@ void resync_stop(struct resync *resync)
 
 void resync_schedule(struct resync *resync)
 {
+	uint64_t delay = consul_jitter(resync->agent->config->resync_usec, agent_random());
+
 	resync_stop(resync);
 	consul_backoff_reset(&resync->backoff);
-	arm(resync, RESYNC_IDLE, consul_jitter(resync->agent->config->resync_usec, agent_random()));
+	/* What is held for a time is looked at when that is over, should the watch be broken. */
+	arm(resync, RESYNC_IDLE, MIN(delay, tree_hold_left_usec(resync->tree)));
 }
 
 void resync_now(struct resync *resync)
@@ -202,7 +253,11 @@ void resync_now(struct resync *resync)
 
 bool resync_is_on_time(const struct resync *resync, uint64_t now)
 {
-	uint64_t due = resync->fetch ? fetch_due_at(resync->fetch) : resync->timer_at;
+	uint64_t due = resync->timer_at;
 
+	if (resync->fetch)
+		due = fetch_due_at(resync->fetch);
+	else if (resync->state == RESYNC_EXAMINING)
+		due = inquiry_due_at(resync->inquiry);
 	return due >= now || now - due < LIMIT_OVERDUE_USEC;
 }

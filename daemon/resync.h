@@ -14,6 +14,9 @@
  *           waiting: did the watch bring a change by now? then it is well
  *               | no, and both reads said the same
  *               v
+ *           examining (an inquiry after the missing keys) --they are hidden, or lost--> held
+ *               | deleted
+ *               v
  *           repaired: applied, counted, told, the watch restarted
  */
 #pragma once

@@ -44,6 +44,7 @@ static struct tree *tree_free(struct tree *tree)
 	if (tree->feed)
 		tree->feed = tree->trees->source->stop(tree->feed);
 	kvset_unref(tree->content);
+	kvset_unref(tree->held.set);
 	free(tree->prefix);
 	free(tree);
 	return NULL;
@@ -124,18 +125,22 @@ static void tell_observers(struct tree *tree, bool content_changed)
 	}
 }
 
-static void log_recovery(const struct tree *tree)
+static void mark_answered(struct tree *tree)
 {
 	if (tree->error.is_set)
 		log_info("%s: the source answers again", tree->prefix);
+	tree->error.is_set = false;
 }
 
-static void mark_confirmed(struct tree *tree)
+/* `why` is what ended the hold, if there was one. */
+static void mark_confirmed(struct tree *tree, const char *why)
 {
-	log_recovery(tree);
+	mark_answered(tree);
+	if (tree->held.set)
+		log_warning("%s: no longer held: %s", tree->prefix, why);
+	tree->held.set = kvset_unref(tree->held.set);
 	tree->state = WIRE_LIVE;
 	tree->confirmed_at = loop_now();
-	tree->error.is_set = false;
 }
 
 static void warn_about_entries(const struct tree *tree, const struct kvset *set)
@@ -150,7 +155,7 @@ static void warn_about_entries(const struct tree *tree, const struct kvset *set)
 			tree->prefix, set->n_dropped);
 }
 
-bool tree_apply(struct tree *tree, struct kvset *set)
+static bool apply(struct tree *tree, struct kvset *set, const char *why)
 {
 	bool content_changed = !tree->content || !kvset_same(tree->content, set);
 
@@ -158,15 +163,65 @@ bool tree_apply(struct tree *tree, struct kvset *set)
 	/* Also when nothing changed: the newer set has the newer ModifyIndexes. */
 	kvset_unref(tree->content);
 	tree->content = set;
-	mark_confirmed(tree);
+	mark_confirmed(tree, why);
 	tell_observers(tree, content_changed);
 	return content_changed;
 }
 
+bool tree_apply(struct tree *tree, struct kvset *set)
+{
+	return apply(tree, set, "taking what the source says now");
+}
+
 void tree_confirm(struct tree *tree)
 {
-	mark_confirmed(tree);
+	mark_confirmed(tree, "the source says again what is served");
 	tell_observers(tree, false);
+}
+
+void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, const char *reason)
+{
+	bool is_first = !tree->held.set;
+	bool is_news = is_first || tree->held.doubt != doubt;
+
+	mark_answered(tree);
+	kvset_unref(tree->held.set);
+	tree->held.set = set;
+	tree->held.reason = reason;
+	if (!is_news)
+		return;
+	tree->held.doubt = doubt;
+	if (is_first)
+		tree->held.since = loop_now();
+	tree->state = WIRE_HELD;
+	log_error("%s: HELD: %s; serving the last good contents of %zu keys instead of %zu",
+		tree->prefix, reason, tree->content->records.n, set->records.n);
+	tell_observers(tree, false);
+}
+
+uint64_t tree_hold_left_usec(const struct tree *tree)
+{
+	uint64_t longest = 0, age = loop_now() - tree->held.since;
+
+	if (!tree->held.set || tree->held.doubt != TREE_ACCESS_LOST)
+		return UINT64_MAX;
+	LIST_FOREACH (node, &tree->observers) {
+		uint64_t hold_usec = LIST_ENTRY(node, struct tree_observer, link)->hold_usec;
+
+		if (hold_usec == 0)
+			return UINT64_MAX;
+		longest = MAX(longest, hold_usec);
+	}
+	return longest > age ? longest - age : 0;
+}
+
+bool tree_accept(struct tree *tree)
+{
+	if (!tree->held.set)
+		return false;
+	apply(tree, kvset_ref(tree->held.set), "an operator accepted what the source says");
+	tree_resync(tree);
+	return true;
 }
 
 static bool is_silence(enum tree_error_kind kind)

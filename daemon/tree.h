@@ -4,6 +4,12 @@
  * services, hear of changes. Knows no source and no service.
  *
  *   loading --apply--> live --fail--> stale --apply/confirm--> live
+ *                        |                                      ^
+ *                        \--hold--> held --apply/confirm/accept-/
+ *
+ * Held: an answer that does not look right is kept aside. The contents stay what they were, until
+ * the source says so again (confirm), says something else that looks right, or an operator takes
+ * what it said (accept).
  */
 #pragma once
 
@@ -30,6 +36,20 @@ struct tree_error {
 	uint64_t told_hash; /* of that message */
 };
 
+/* Why an answer is held, which decides what ends it. */
+enum tree_doubt {
+	TREE_UNCLEAR, /* it is asked for again until it is clear */
+	TREE_ACCESS_LOST, /* also after the longest tree_observer::hold_usec */
+	TREE_DATA_LOST, /* the source has lost its data, or went back in time */
+};
+
+struct tree_held {
+	struct kvset *set; /* what the source says, NULL: nothing is held */
+	enum tree_doubt doubt;
+	const char *reason; /* for people, static */
+	uint64_t since; /* loop_now() */
+};
+
 struct tree;
 struct feed; /* what a source keeps per tree */
 
@@ -39,6 +59,7 @@ struct tree_observer {
 	struct list link; /* tree::observers */
 	tree_observer_fn fn; /* content_changed false: only state, age or error did */
 	void *userdata;
+	uint64_t hold_usec; /* how long lost access is held; 0: until it is accepted */
 };
 
 struct tree {
@@ -50,6 +71,7 @@ struct tree {
 	enum wire_state state;
 	uint64_t confirmed_at; /* loop_now() when the source last said this is the content */
 	struct tree_error error;
+	struct tree_held held;
 	struct list observers;
 	struct feed *feed;
 };
@@ -60,7 +82,8 @@ struct source {
 	/* Starts feeding; the tree outlives the feed. 0 or -errno. */
 	int (*start)(struct source *source, struct tree *tree, struct feed **ret_feed);
 	struct feed *(*stop)(struct feed *feed);
-	/* An immediate full comparison, beside the regular ones. */
+	/* An immediate full comparison, beside the regular ones; what waits to be tried again is
+	 * tried now. */
 	void (*resync)(struct feed *feed);
 	/* For status: connections to the source now. */
 	unsigned (*n_connections)(const struct source *source);
@@ -83,7 +106,14 @@ void tree_unobserve(struct tree_observer *observer);
 /* From the source. tree_apply takes the set on every path; true when the content is another. */
 bool tree_apply(struct tree *tree, struct kvset *set);
 void tree_confirm(struct tree *tree);
+/* Keeps the set aside; takes it. The same doubt again is no news, though the set may be another. */
+void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, const char *reason);
 void tree_fail(struct tree *tree, enum tree_error_kind kind, uint64_t retry_at, const char *format,
 	...) PRINTF_FORMAT(4, 5);
+
+/* How much longer what is held will be: UINT64_MAX: until somebody or something else ends it. */
+uint64_t tree_hold_left_usec(const struct tree *tree);
+/* Makes what is held the contents. False: nothing is. */
+bool tree_accept(struct tree *tree);
 
 const char *tree_error_kind_name(enum tree_error_kind kind);

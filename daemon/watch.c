@@ -1,16 +1,17 @@
 /*
- * Invariants: exactly one of a fetch and an armed timer drives a watch that is not stopped. A
- * candidate is an answer that waits for its loss to be counted or for a confirming read.
+ * Invariants: exactly one of a fetch, an inquiry and an armed timer drives a watch that is not
+ * stopped. A candidate is an answer that waits for an inquiry or for a confirming read.
  */
 #include "daemon/watch.h"
 
 #include "daemon/fetch.h"
+#include "daemon/inquiry.h"
 
 enum watch_state {
 	WATCH_STOPPED,
 	WATCH_ASKING,
 	WATCH_BLOCKING,
-	WATCH_JUDGING,
+	WATCH_EXAMINING,
 	WATCH_CONFIRMING,
 	WATCH_PAUSING, /* before the next query, see consul_pace */
 	WATCH_BACKING_OFF,
@@ -29,7 +30,7 @@ struct watch {
 	uint64_t n_bytes; /* of the last answer's body */
 	struct kvset *candidate;
 	bool is_consistent; /* the candidate came from a consistent read */
-	struct consul_loss loss; /* of the candidate; whoever else applies restarts the watch */
+	struct inquiry *inquiry; /* after what the candidate lacks */
 	struct consul_backoff backoff;
 	struct consul_pace pace;
 };
@@ -63,14 +64,21 @@ static void fail(struct watch *watch, const struct consul_error *error)
 	tree_fail(watch->tree, error->kind, back_off(watch), "%s", error->message);
 }
 
-/*
- * An answer that is not believed stays away from the tree, which keeps its last good contents; it
- * is asked for again. The place for holding it until an administrator accepts it.
- */
-static void withhold(struct watch *watch, const char *why)
+/* What is held is asked for again, and when it need not be held any longer. */
+static void rest(struct watch *watch)
 {
+	uint64_t delay = consul_backoff_next(&watch->backoff, loop_now(), agent_random());
+
 	watch->index = 0;
-	tree_fail(watch->tree, TREE_INVALID, back_off(watch), "%s", why);
+	wait_for(watch, WATCH_BACKING_OFF, MIN(delay, tree_hold_left_usec(watch->tree)));
+}
+
+/* An answer that is not believed stays away from the contents. Takes the set. */
+static void withhold(
+	struct watch *watch, struct kvset *set, enum tree_doubt doubt, const char *reason)
+{
+	tree_hold(watch->tree, set, doubt, reason);
+	rest(watch);
 }
 
 static void on_answer(struct fetch_answer *answer, void *userdata);
@@ -193,26 +201,56 @@ static void doubt(struct watch *watch, struct kvset *set)
 	confirm(watch);
 }
 
-static void judge(struct watch *watch)
+static void apply_candidate(struct watch *watch)
 {
-	if (consul_loss_step(&watch->loss, LIMIT_SLICE_ENTRIES) > 0)
-		wait_for(watch, WATCH_JUDGING, 0);
-	else if (!consul_loss_is_suspicious(&watch->loss))
-		apply_change(
-			watch, watch->is_consistent ? 0 : watch->index, TAKE_PTR(watch->candidate));
-	else if (!watch->is_consistent)
-		confirm(watch);
-	else
-		withhold(watch, "keys are gone, but Consul's answers disagree: asking again");
+	apply_change(watch, watch->is_consistent ? 0 : watch->index, TAKE_PTR(watch->candidate));
 }
 
-static void begin_judging(struct watch *watch, struct kvset *set, bool is_consistent)
+/* Keys are hidden from the token; what is left is not what there is. */
+static void on_hidden(struct watch *watch)
+{
+	tree_hold(watch->tree, kvset_ref(watch->candidate), TREE_ACCESS_LOST,
+		consul_words_access_lost);
+	if (tree_hold_left_usec(watch->tree) == 0) {
+		apply_candidate(watch);
+	} else {
+		drop_candidate(watch);
+		rest(watch);
+	}
+}
+
+static void on_finding(enum inquiry_finding finding, void *userdata)
+{
+	struct watch *watch = userdata;
+
+	switch (finding) {
+	case INQUIRY_HARMLESS:
+	case INQUIRY_DELETED:
+		apply_candidate(watch);
+		break;
+	case INQUIRY_HIDDEN:
+		on_hidden(watch);
+		break;
+	case INQUIRY_UNCLEAR:
+		withhold(watch, TAKE_PTR(watch->candidate), TREE_UNCLEAR, consul_words_unclear);
+		break;
+	case INQUIRY_SUSPICIOUS:
+		if (!watch->is_consistent)
+			confirm(watch);
+		else /* the candidate stays: the next read may say the same */
+			withhold(watch, kvset_ref(watch->candidate), TREE_UNCLEAR,
+				consul_words_disagree);
+		break;
+	}
+}
+
+static void examine(struct watch *watch, struct kvset *set, bool is_consistent, bool is_confirmed)
 {
 	drop_candidate(watch);
 	watch->candidate = set;
 	watch->is_consistent = is_consistent;
-	consul_loss_init(&watch->loss, watch->tree->content, set);
-	judge(watch);
+	watch->state = WATCH_EXAMINING;
+	inquiry_begin(watch->inquiry, AGENT_READS, watch->tree->content, set, is_confirmed);
 }
 
 /* Index 0: the first answer, after an outage, or after a wake-up that told nothing. */
@@ -221,6 +259,11 @@ static void on_asked(struct watch *watch, struct kvset *set)
 	const struct kvset *content = watch->tree->content;
 	uint64_t received = set->index;
 
+	if (consul_is_held(watch->tree, set)) {
+		kvset_unref(set);
+		rest(watch);
+		return;
+	}
 	if (content && !kvset_same(content, set)) {
 		doubt(watch, set);
 		return;
@@ -257,7 +300,7 @@ static void on_woken(struct watch *watch, struct kvset *set, uint64_t answered_u
 	else if (set->index < watch->index)
 		doubt(watch, set);
 	else
-		begin_judging(watch, set, false);
+		examine(watch, set, false, false);
 }
 
 /* The alarm was false: what is held is right. Whoever raised it may do so at once again. */
@@ -277,15 +320,12 @@ static void on_confirmed(struct watch *watch, struct kvset *set)
 	if (kvset_same(content, set)) {
 		on_reassured(watch, set);
 	} else if (!kvset_same(watch->candidate, set)) {
-		begin_judging(watch, set, true);
-	} else if (set->records.n == 0 && set->index <= content->index) {
-		/* A cluster that lost its data, or whose log is not replayed yet: no deletion. */
-		kvset_unref(set);
+		examine(watch, set, true, false);
+	} else if (consul_is_lost_store(watch->tree, set)) {
 		drop_candidate(watch);
-		withhold(watch, "Consul says that there are no keys, but at an index that is not "
-				"newer: keeping those there are");
+		withhold(watch, set, TREE_DATA_LOST, consul_words_data_lost);
 	} else {
-		apply_change(watch, 0, set);
+		examine(watch, set, true, true);
 	}
 }
 
@@ -310,7 +350,7 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 		on_confirmed(watch, TAKE_PTR(answer->set));
 		break;
 	case WATCH_STOPPED:
-	case WATCH_JUDGING:
+	case WATCH_EXAMINING:
 	case WATCH_PAUSING:
 	case WATCH_BACKING_OFF:
 		break;
@@ -319,12 +359,7 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 
 static void on_timer(void *userdata)
 {
-	struct watch *watch = userdata;
-
-	if (watch->state == WATCH_JUDGING)
-		judge(watch);
-	else
-		go_on(watch);
+	go_on(userdata);
 }
 
 int watch_new(struct agent *agent, struct tree *tree, struct watch **ret_watch)
@@ -337,7 +372,10 @@ int watch_new(struct agent *agent, struct tree *tree, struct watch **ret_watch)
 	watch->agent = agent;
 	watch->tree = tree;
 	r = loop_timer_new(agent->loop, on_timer, watch, &watch->timer);
+	if (r == 0)
+		r = inquiry_new(agent, tree->prefix, on_finding, watch, &watch->inquiry);
 	if (r < 0) {
+		loop_timer_free(watch->timer);
 		free(watch);
 		return r;
 	}
@@ -351,6 +389,7 @@ struct watch *watch_free(struct watch *watch)
 	if (!watch)
 		return NULL;
 	watch_stop(watch);
+	inquiry_free(watch->inquiry);
 	loop_timer_free(watch->timer);
 	free(watch);
 	return NULL;
@@ -363,6 +402,7 @@ void watch_stop(struct watch *watch)
 	else
 		watch->fetch = fetch_cancel(watch->fetch);
 	loop_timer_disarm(watch->timer);
+	inquiry_stop(watch->inquiry);
 	drop_candidate(watch);
 	watch->state = WATCH_STOPPED;
 }
@@ -375,6 +415,13 @@ void watch_restart(struct watch *watch)
 	ask(watch);
 }
 
+void watch_hurry(struct watch *watch)
+{
+	if (watch->state == WATCH_EXAMINING || watch->state == WATCH_PAUSING ||
+		watch->state == WATCH_BACKING_OFF)
+		watch_restart(watch);
+}
+
 bool watch_is_on_time(const struct watch *watch, uint64_t now)
 {
 	uint64_t due;
@@ -383,6 +430,8 @@ bool watch_is_on_time(const struct watch *watch, uint64_t now)
 		return true;
 	if (watch->fetch)
 		due = fetch_due_at(watch->fetch);
+	else if (watch->state == WATCH_EXAMINING)
+		due = inquiry_due_at(watch->inquiry);
 	else if (loop_timer_is_armed(watch->timer))
 		due = watch->timer_at;
 	else

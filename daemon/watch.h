@@ -3,14 +3,18 @@
  * must not know services, and of HTTP only what fetch says.
  *
  *   asking ---------> blocking: a change is applied at once, a time-out asks again
- *     |  differs         |  suspicious
- *     v                  v
- *   confirming <---- judging          any error --> backing off --> asking at index 0
+ *     |  differs         |  differs
+ *     v     suspicious   v
+ *   confirming <---- examining        any error --> backing off --> asking at index 0
+ *     |  the same again    ^ |
+ *     \--------------------/ \--> applied, or held and backing off
  *
  * An answer at index 0 is `consistent` when the tree has no contents yet; a plain one that differs
  * from the contents held is read again `consistent` before it counts. While blocking, answers that
  * differ count at once but for suspicious ones: absent or empty, more than half of at least 10 keys
- * gone, or an index that went backwards. Those need a `consistent` read that says the same.
+ * gone, or an index that went backwards. Those need a `consistent` read that says the same, and
+ * then an inquiry after the missing keys: what was deleted is applied at once, what the token may
+ * not see any more is held. While that stays so, one read now and then is enough.
  */
 #pragma once
 
@@ -27,6 +31,8 @@ struct watch *watch_free(struct watch *watch);
 void watch_stop(struct watch *watch);
 /* Asks afresh, at index 0. */
 void watch_restart(struct watch *watch);
+/* The same, if it waits to try again, or doubts what it was told. */
+void watch_hurry(struct watch *watch);
 
 /* False when it should have made progress long ago: the watchdog is not fed then. */
 bool watch_is_on_time(const struct watch *watch, uint64_t now);

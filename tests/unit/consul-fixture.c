@@ -171,6 +171,52 @@ struct http_request *consul_fixture_expect_read(bool consistent)
 	return request;
 }
 
+struct http_request *consul_fixture_expect_probe(unsigned pool, const char *key)
+{
+	char part[256];
+
+	fake_http_expect_none(POLLS);
+	snprintf(part, sizeof(part), "/v1/kv/%s%s?consistent", FIXTURE_PREFIX, key);
+	return fake_http_expect(pool, part);
+}
+
+void consul_fixture_answer_deleted(unsigned pool, unsigned n)
+{
+	while (n-- > 0) {
+		struct http_request *request = fake_http_expect(pool, "?consistent");
+
+		assert_null(strstr(request->url, "recurse"));
+		fake_http_answer(request, 404, "99", "");
+	}
+}
+
+void consul_fixture_assert_held(
+	struct consul_fixture *f, enum tree_doubt doubt, size_t n_keys, const char *reason)
+{
+	const struct tree_held *held = &f->tree->held;
+
+	assert_int_equal(f->tree->state, WIRE_HELD);
+	assert_non_null(held->set);
+	assert_int_equal(held->doubt, doubt);
+	assert_int_equal(held->set->records.n, n_keys);
+	assert_string_equal(held->reason, reason);
+	assert_false(f->tree->error.is_set);
+	fake_http_expect_none(POLLS);
+	fake_http_expect_none(READS);
+}
+
+struct http_request *consul_fixture_expect_look(struct consul_fixture *f)
+{
+	uint64_t begin = loop_now();
+
+	(void)f;
+	while (fake_http_n_pending(READS) == 0) {
+		assert_true(loop_now() - begin <= 30 * USEC_PER_SEC);
+		fake_loop_advance(10 * USEC_PER_MSEC);
+	}
+	return fake_http_expect(READS, "?recurse");
+}
+
 void consul_fixture_assert_failed(
 	struct consul_fixture *f, enum tree_error_kind kind, const char *message)
 {

@@ -49,6 +49,17 @@ void consul_fixture_assert_content(struct consul_fixture *f, ...);
 struct http_request *consul_fixture_expect_poll(const char *part);
 struct http_request *consul_fixture_expect_read(bool consistent);
 
+/* The read of one key that is under way, in the pool of reads or of resyncs. */
+struct http_request *consul_fixture_expect_probe(unsigned pool, const char *key);
+/* Answers n such reads, whatever their keys: 404 at index 99. */
+void consul_fixture_answer_deleted(unsigned pool, unsigned n);
+
+/* Fails the test unless the tree holds an answer of so many keys back for this reason. */
+void consul_fixture_assert_held(
+	struct consul_fixture *f, enum tree_doubt doubt, size_t n_keys, const char *reason);
+/* Lets the next read of what is held come. */
+struct http_request *consul_fixture_expect_look(struct consul_fixture *f);
+
 /* Fails the test unless the tree has this error and asks again within a second. */
 void consul_fixture_assert_failed(
 	struct consul_fixture *f, enum tree_error_kind kind, const char *message);

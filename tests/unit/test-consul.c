@@ -58,6 +58,7 @@ static void urls_say_what_is_asked(void **state)
 			"x/?recurse&index=18446744073709551615&wait=1ms" },
 		{ { .prefix = "x/", .wait_usec = 30000000, .consistent = true },
 			"x/?recurse&consistent" },
+		{ { .prefix = "x/", .key = "db/u r?l" }, "x/db/u%20r%3Fl?consistent" },
 		{ { .prefix = "x/", .datacenter = "dc1", .namespace = "n/s", .partition = "p q" },
 			"x/?recurse&dc=dc1&ns=n%2Fs&partition=p%20q" },
 	};
@@ -304,11 +305,26 @@ static void lost_keys_are_counted(void **state)
 	}
 }
 
+static void paths_that_consul_redirects_are_not_asked_for(void **state)
+{
+	static const char *const good[] = { "a", "a/", "a/b", "a/b/", "..a", "a../b", "a/...",
+		".a/b." };
+	static const char *const bad[] = { "/", "/a", "a//", "a//b", ".", "..", "./a", "../a",
+		"a/.", "a/..", "a/../b", "a/./b" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		assert_true(consul_is_askable(good[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_false(consul_is_askable(bad[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(addresses_are_taken_apart),
 		cmocka_unit_test(urls_say_what_is_asked),
+		cmocka_unit_test(paths_that_consul_redirects_are_not_asked_for),
 		cmocka_unit_test(errors_fall_into_kinds),
 		cmocka_unit_test(an_answer_needs_its_index),
 		cmocka_unit_test(indexes_only_go_up_or_start_over),

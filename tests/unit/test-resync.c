@@ -36,6 +36,14 @@ static struct http_request *expect_second_read(void)
 	return fake_http_expect(RESYNCS, "?recurse&consistent");
 }
 
+/* A resync whose two reads say that there are no keys; the watch had its second. */
+static void read_absence_twice(const char *index)
+{
+	fake_http_answer(after_skimming(expect_resync("10")), 404, index, "");
+	fake_http_answer(expect_second_read(), 404, index, "");
+	fake_loop_advance(USEC_PER_SEC);
+}
+
 static void the_same_contents_confirm(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -163,15 +171,87 @@ static void an_absence_at_an_old_index_is_never_a_deletion(void **state)
 	struct consul_fixture *f = *state;
 
 	consul_fixture_load(f);
-	fake_http_answer(after_skimming(expect_resync("10")), 404, "10", "");
-	fake_http_answer(expect_second_read(), 404, "10", "");
-	fake_loop_advance(USEC_PER_SEC);
+	read_absence_twice("10");
 	consul_fixture_assert_content(f, "a=1", NULL);
-	fake_loop_advance(USEC_PER_SEC);
+	assert_int_equal(f->tree->held.doubt, TREE_DATA_LOST);
+	assert_int_equal(f->tree->state, WIRE_HELD);
+}
+
+static void a_deletion_that_the_watch_missed_is_examined(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	consul_fixture_load(f);
+	read_absence_twice("11");
+	consul_fixture_assert_content(f, "a=1", NULL);
+	fake_http_answer(fake_http_expect(RESYNCS, "/config/a/a?consistent"), 404, "11", "");
+	consul_fixture_assert_content(f, NULL);
+	assert_int_equal(consul_source_n_repairs(f->source), 1);
+	assert_int_equal(f->tree->state, WIRE_LIVE);
+}
+
+static void access_that_is_lost_is_held_though_the_watch_is_stuck(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	consul_fixture_load(f);
+	read_absence_twice("11");
+	fake_http_answer(fake_http_expect(RESYNCS, "/config/a/a?consistent"), 403, NULL, "");
+	consul_fixture_assert_content(f, "a=1", NULL);
+	assert_int_equal(f->tree->held.doubt, TREE_ACCESS_LOST);
+	fake_http_expect_none(RESYNCS);
+	/* The poll began when the token could still read: what it says is not heard. */
+	assert_int_equal(fake_http_n_abandoned(POLLS), 1);
+	/* A watch that is stuck: what is held is compared by one read now and then. */
+	fake_http_expect(READS, "?recurse");
+	while (fake_http_n_pending(RESYNCS) == 0)
+		fake_loop_advance(USEC_PER_SEC);
+	fake_http_answer(after_skimming(fake_http_expect(RESYNCS, "?recurse")), 404, "11", "");
+	fake_http_expect_none(RESYNCS);
+	assert_int_equal(f->tree->state, WIRE_HELD);
+	/* The keys come back, and only the resync sees it. */
+	while (fake_http_n_pending(RESYNCS) == 0)
+		fake_loop_advance(USEC_PER_SEC);
+	consul_fixture_answer(fake_http_expect(RESYNCS, "?recurse"), "10", "a=1", NULL);
+	assert_int_equal(f->tree->state, WIRE_LIVE);
+	assert_null(f->tree->held.set);
+	assert_int_equal(f->n_changes, 1);
+	fake_http_expect(READS, "?recurse");
+}
+
+static void a_hold_of_a_time_ends_though_the_watch_is_stuck(void **state)
+{
+	struct consul_fixture *f = *state;
+	uint64_t begin;
+
+	f->observer.hold_usec = 60 * USEC_PER_SEC;
+	consul_fixture_load(f);
+	read_absence_twice("11");
+	fake_http_answer(fake_http_expect(RESYNCS, "/config/a/a?consistent"), 403, NULL, "");
+	begin = loop_now();
+	while (fake_http_n_pending(RESYNCS) == 0)
+		fake_loop_advance(USEC_PER_SEC);
+	assert_in_range(loop_now() - begin, 59 * USEC_PER_SEC, 61 * USEC_PER_SEC);
 	fake_http_answer(after_skimming(fake_http_expect(RESYNCS, "?recurse")), 404, "11", "");
 	fake_http_answer(expect_second_read(), 404, "11", "");
 	fake_loop_advance(USEC_PER_SEC);
+	fake_http_answer(fake_http_expect(RESYNCS, "/config/a/a?consistent"), 403, NULL, "");
 	consul_fixture_assert_content(f, NULL);
+	assert_int_equal(f->tree->state, WIRE_LIVE);
+}
+
+static void what_single_reads_do_not_tell_is_read_again(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	consul_fixture_load(f);
+	read_absence_twice("11");
+	consul_fixture_answer(
+		fake_http_expect(RESYNCS, "/config/a/a?consistent"), "11", "a=1", NULL);
+	assert_int_equal(f->tree->held.doubt, TREE_UNCLEAR);
+	fake_loop_advance(USEC_PER_SEC);
+	consul_fixture_answer(fake_http_expect(RESYNCS, "?recurse"), "10", "a=1", NULL);
+	assert_int_equal(f->tree->state, WIRE_LIVE);
 }
 
 static void a_resync_that_fails_is_tried_again_and_no_error_of_the_tree(void **state)
@@ -337,6 +417,10 @@ int main(void)
 		CASE(a_watch_that_is_a_little_behind_is_well),
 		CASE(two_reads_that_disagree_are_tried_again),
 		CASE(an_absence_at_an_old_index_is_never_a_deletion),
+		CASE(a_deletion_that_the_watch_missed_is_examined),
+		CASE(access_that_is_lost_is_held_though_the_watch_is_stuck),
+		CASE(a_hold_of_a_time_ends_though_the_watch_is_stuck),
+		CASE(what_single_reads_do_not_tell_is_read_again),
 		CASE(a_resync_that_fails_is_tried_again_and_no_error_of_the_tree),
 		CASE(a_resync_can_be_had_at_once),
 		CASE(nothing_to_compare_is_no_resync),

@@ -213,6 +213,8 @@ static void keys_that_vanish_need_a_consistent_read(void **state)
 	assert_int_equal(f->tree->content->records.n, 10);
 	assert_false(f->tree->error.is_set);
 	consul_fixture_answer_keys(consul_fixture_expect_read(true), "15", 4, "v");
+	assert_int_equal(f->tree->content->records.n, 10);
+	consul_fixture_answer_deleted(READS, 6);
 	assert_int_equal(f->tree->content->records.n, 4);
 	consul_fixture_expect_poll("&index=15&");
 }
@@ -236,6 +238,8 @@ static void a_deletion_of_all_is_believed_when_it_is_confirmed(void **state)
 	fake_http_answer(consul_fixture_expect_poll("&index=10&"), 404, "12", "");
 	consul_fixture_assert_content(f, "a=1", NULL);
 	fake_http_answer(consul_fixture_expect_read(true), 404, "12", "");
+	consul_fixture_assert_content(f, "a=1", NULL);
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, "12", "");
 	consul_fixture_assert_content(f, NULL);
 	assert_int_equal(f->tree->state, WIRE_LIVE);
 	consul_fixture_expect_poll("&index=12&");
@@ -267,43 +271,6 @@ static void false_alarms_are_paced(void **state)
 	fake_http_expect_none(READS);
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_expect_poll("&index=11&");
-}
-
-static void an_absence_at_an_old_index_is_never_a_deletion(void **state)
-{
-	struct consul_fixture *f = *state;
-
-	consul_fixture_load(f);
-	fake_http_answer(consul_fixture_expect_poll("&index=10&"), 404, "3", "");
-	fake_http_answer(consul_fixture_expect_read(true), 404, "3", "");
-	consul_fixture_assert_content(f, "a=1", NULL);
-	assert_int_equal(f->tree->state, WIRE_STALE);
-	consul_fixture_assert_failed(f, TREE_INVALID,
-		"Consul says that there are no keys, but at an index that is not newer: keeping "
-		"those there are");
-	/* Filled again: other contents, at a low index. */
-	consul_fixture_answer(consul_fixture_expect_retry(f), "6", "a=3", NULL);
-	consul_fixture_answer(consul_fixture_expect_read(true), "6", "a=3", NULL);
-	consul_fixture_assert_content(f, "a=3", NULL);
-	assert_int_equal(f->tree->state, WIRE_LIVE);
-	consul_fixture_expect_poll("&index=6&");
-}
-
-static void answers_that_disagree_are_asked_for_until_two_agree(void **state)
-{
-	struct consul_fixture *f = *state;
-
-	consul_fixture_answer_keys(consul_fixture_expect_read(true), "10", 20, "v");
-	consul_fixture_answer_keys(consul_fixture_expect_poll("&index=10&"), "11", 3, "v");
-	consul_fixture_answer_keys(consul_fixture_expect_read(true), "12", 2, "v");
-	assert_int_equal(f->tree->content->records.n, 20);
-	consul_fixture_assert_failed(
-		f, TREE_INVALID, "keys are gone, but Consul's answers disagree: asking again");
-	fake_loop_advance(USEC_PER_SEC);
-	consul_fixture_answer_keys(consul_fixture_expect_read(true), "12", 2, "v");
-	assert_int_equal(f->tree->content->records.n, 2);
-	assert_false(f->tree->error.is_set);
-	consul_fixture_expect_poll("&index=12&");
 }
 
 static void a_consistent_answer_that_loses_little_counts(void **state)
@@ -416,8 +383,6 @@ int main(void)
 		CASE(a_deletion_of_all_is_believed_when_it_is_confirmed),
 		CASE(an_absence_that_is_not_confirmed_is_none),
 		CASE(false_alarms_are_paced),
-		CASE(an_absence_at_an_old_index_is_never_a_deletion),
-		CASE(answers_that_disagree_are_asked_for_until_two_agree),
 		CASE(a_consistent_answer_that_loses_little_counts),
 		CASE(large_losses_are_counted_in_slices),
 		CASE(a_poll_that_is_no_longer_wanted_keeps_its_place),

@@ -1,0 +1,150 @@
+/*
+ * Invariant: an inquiry that is under way has both sets, and either an armed timer or a fetch.
+ */
+#include "daemon/inquiry.h"
+
+#include "daemon/fetch.h"
+
+struct inquiry {
+	struct agent *agent;
+	const char *prefix;
+	inquiry_fn fn;
+	void *userdata;
+	struct loop_timer *timer; /* between slices */
+	uint64_t timer_at;
+	struct fetch *fetch;
+	struct kvset *held, *fresh;
+	struct consul_loss loss;
+	enum agent_pool pool;
+	bool is_confirmed;
+	unsigned n_asked;
+	bool is_hidden, is_unclear; /* of a key that was asked for */
+};
+
+static void conclude(struct inquiry *inquiry, enum inquiry_finding finding)
+{
+	inquiry_stop(inquiry);
+	inquiry->fn(finding, inquiry->userdata);
+}
+
+static void on_answer(struct fetch_answer *answer, void *userdata);
+
+static void ask(struct inquiry *inquiry)
+{
+	const struct records *records = &inquiry->held->records;
+	struct fetch_query query = {
+		.pool = inquiry->pool == AGENT_READS ? agent_pool_for_read(inquiry->agent)
+						     : inquiry->pool,
+		.prefix = inquiry->prefix,
+		.fn = on_answer,
+		.userdata = inquiry,
+	};
+	struct record record;
+	size_t off;
+
+	if (inquiry->n_asked == inquiry->loss.n_samples) {
+		if (inquiry->is_hidden)
+			conclude(inquiry, INQUIRY_HIDDEN);
+		else if (inquiry->is_unclear || inquiry->n_asked == 0)
+			conclude(inquiry, INQUIRY_UNCLEAR);
+		else
+			conclude(inquiry, INQUIRY_DELETED);
+		return;
+	}
+	off = inquiry->loss.sample_offs[inquiry->n_asked++];
+	if (record_decode(records->data, records->size, off, &record) != 0) {
+		query.key = record.key;
+		if (fetch_start(inquiry->agent, &query, &inquiry->fetch) == 0)
+			return;
+	}
+	conclude(inquiry, INQUIRY_UNCLEAR);
+}
+
+static void on_answer(struct fetch_answer *answer, void *userdata)
+{
+	struct inquiry *inquiry = userdata;
+
+	inquiry->fetch = NULL;
+	if (!answer->is_good && answer->error.kind != TREE_DENIED) {
+		/* Seven more would take as long each. */
+		conclude(inquiry, INQUIRY_UNCLEAR);
+		return;
+	}
+	inquiry->is_hidden |= !answer->is_good;
+	inquiry->is_unclear |= answer->is_good && !answer->is_absent;
+	ask(inquiry);
+}
+
+static void count(void *userdata)
+{
+	struct inquiry *inquiry = userdata;
+
+	if (consul_loss_step(&inquiry->loss, LIMIT_SLICE_ENTRIES) > 0) {
+		inquiry->timer_at = loop_now();
+		loop_timer_arm(inquiry->timer, 0);
+	} else if (!consul_loss_is_suspicious(&inquiry->loss)) {
+		conclude(inquiry, INQUIRY_HARMLESS);
+	} else if (!inquiry->is_confirmed) {
+		conclude(inquiry, INQUIRY_SUSPICIOUS);
+	} else {
+		ask(inquiry);
+	}
+}
+
+int inquiry_new(struct agent *agent, const char *prefix, inquiry_fn fn, void *userdata,
+	struct inquiry **ret_inquiry)
+{
+	struct inquiry *inquiry = calloc(1, sizeof(*inquiry));
+	int r;
+
+	if (!inquiry)
+		return -ENOMEM;
+	inquiry->agent = agent;
+	inquiry->prefix = prefix;
+	inquiry->fn = fn;
+	inquiry->userdata = userdata;
+	r = loop_timer_new(agent->loop, count, inquiry, &inquiry->timer);
+	if (r < 0) {
+		free(inquiry);
+		return r;
+	}
+	*ret_inquiry = inquiry;
+	return 0;
+}
+
+struct inquiry *inquiry_free(struct inquiry *inquiry)
+{
+	if (!inquiry)
+		return NULL;
+	inquiry_stop(inquiry);
+	loop_timer_free(inquiry->timer);
+	free(inquiry);
+	return NULL;
+}
+
+void inquiry_begin(struct inquiry *inquiry, enum agent_pool pool, struct kvset *held,
+	struct kvset *fresh, bool is_confirmed)
+{
+	inquiry_stop(inquiry);
+	inquiry->held = kvset_ref(held);
+	inquiry->fresh = kvset_ref(fresh);
+	inquiry->pool = pool;
+	inquiry->is_confirmed = is_confirmed;
+	inquiry->n_asked = 0;
+	inquiry->is_hidden = inquiry->is_unclear = false;
+	consul_loss_init(&inquiry->loss, held, fresh);
+	count(inquiry);
+}
+
+void inquiry_stop(struct inquiry *inquiry)
+{
+	inquiry->fetch = fetch_cancel(inquiry->fetch);
+	loop_timer_disarm(inquiry->timer);
+	inquiry->held = kvset_unref(inquiry->held);
+	inquiry->fresh = kvset_unref(inquiry->fresh);
+}
+
+uint64_t inquiry_due_at(const struct inquiry *inquiry)
+{
+	return inquiry->fetch ? fetch_due_at(inquiry->fetch) : inquiry->timer_at;
+}
