@@ -1,10 +1,11 @@
 /*
- * Rules for services. Knows their two keys and how globs match. Globs have '*' and '?' only and are
+ * Rules for services. Knows their keys and how globs match. Globs have '*' and '?' only and are
  * matched here, not by fnmatch(3), whose time on a chosen name may grow without bound.
  */
 #include "daemon/config-rule.h"
 
 #include "proto/key.h"
+#include "proto/value.h"
 
 #include "daemon/access.h"
 #include "daemon/config-layers.h"
@@ -45,6 +46,13 @@ const struct config_rule *config_rule_for(const struct config *config, const cha
 		if (is_match(config->rules[i].glob, service))
 			return &config->rules[i];
 	return NULL;
+}
+
+uint64_t config_rule_hold_usec(const struct config *config, const char *service)
+{
+	const struct config_rule *rule = config_rule_for(config, service);
+
+	return rule && rule->has_hold ? rule->hold_usec : 0;
 }
 
 void config_rule_done(struct config_rule *rule)
@@ -190,12 +198,32 @@ static int take_access(struct config_draft *draft, char **word)
 
 static bool is_unsupported(const char *key)
 {
-	static const char *const keys[] = { "lock", "schema", "hold", "backup" };
+	static const char *const keys[] = { "lock", "schema", "backup" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (std_streq(keys[i], key))
 			return true;
 	return false;
+}
+
+static int set_hold(struct config_draft *draft, struct config_rule *rule,
+	struct config_place *place, const char *value)
+{
+	uint64_t usec = 0;
+	int r;
+
+	r = config_draft_once(draft, place);
+	if (r < 0)
+		return r;
+	if (!std_streq(value, "until-accepted") &&
+		(value_duration_us(value, strlen(value), &usec) < 0 || usec < LIMIT_HOLD_MIN_USEC))
+		return config_draft_fail(draft,
+			"%s is not a time to hold; write until-accepted, or a duration of at least "
+			"1s, as in 2h",
+			config_draft_quote(draft, value));
+	rule->has_hold = true;
+	rule->hold_usec = usec;
+	return 0;
 }
 
 int config_rule_set(struct config_draft *draft, const char *value)
@@ -206,8 +234,11 @@ int config_rule_set(struct config_draft *draft, const char *value)
 
 	if (is_unsupported(draft->key))
 		return config_draft_fail(draft, "not supported by this version; remove the line");
+	if (std_streq(draft->key, "hold"))
+		return set_hold(draft, rule, &places->hold, value);
 	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access"))
-		return config_draft_fail(draft, "unknown key; a service has layers= and access=");
+		return config_draft_fail(
+			draft, "unknown key; a service has layers=, access= and hold=");
 	if (*value == '\0')
 		return config_draft_fail(
 			draft, "the list is empty; remove the line to get the default");
@@ -248,6 +279,10 @@ static int inherit(struct config_rule *rule, const struct config_rule *from)
 		}
 		rule->access = access;
 		rule->n_access = from->n_access;
+	}
+	if (!rule->has_hold) {
+		rule->has_hold = from->has_hold;
+		rule->hold_usec = from->hold_usec;
 	}
 	return 0;
 }

@@ -26,6 +26,8 @@ struct config_rule {
 	char **access;
 	struct access_subject *access_subjects; /* the same, looked up when the file was read */
 	unsigned n_access;
+	bool has_hold;
+	uint64_t hold_usec; /* how long lost access is held; 0: until it is accepted, the default */
 };
 
 struct config_label {
@@ -93,6 +95,9 @@ struct config *config_free(struct config *config);
 
 /* The first rule whose glob matches, or NULL. */
 const struct config_rule *config_rule_for(const struct config *config, const char *service);
+
+/* What `hold` is for a service, as in struct config_rule. */
+uint64_t config_rule_hold_usec(const struct config *config, const char *service);
 
 /*
  * The prefixes of a service's layers, lowest first, placeholders filled in, each ending in '/'; the

@@ -261,6 +261,13 @@ static int replace_layers(struct service *service, char *const prefixes[], unsig
 	return 0;
 }
 
+static void set_hold(struct service *service)
+{
+	for (unsigned i = 0; i < service->n_layers; i++)
+		service->layers[i].observer.hold_usec =
+			config_rule_hold_usec(service->services->config, service->name);
+}
+
 /* Gives the service the layers that the configuration names, if it has others. */
 static int apply_layers(struct service *service)
 {
@@ -272,6 +279,7 @@ static int apply_layers(struct service *service)
 		return n;
 	if (!has_layers(service, prefixes, (unsigned)n))
 		r = replace_layers(service, prefixes, (unsigned)n);
+	set_hold(service);
 	free_prefixes(prefixes, (unsigned)n);
 	return r;
 }
@@ -496,10 +504,8 @@ static int badness(enum wire_state state)
 
 enum wire_state service_state(const struct service *service)
 {
-	enum wire_state worst = WIRE_LIVE;
+	enum wire_state worst = service->snapshot ? WIRE_LIVE : WIRE_LOADING;
 
-	if (!service->snapshot)
-		return WIRE_LOADING;
 	for (unsigned i = 0; i < service->n_layers; i++)
 		if (badness(service->layers[i].tree->state) > badness(worst))
 			worst = service->layers[i].tree->state;

@@ -82,6 +82,7 @@
 #define LIMIT_LOSS_KEYS 10 /* of fewer keys, more than half may well go at once */
 #define LIMIT_SAMPLES 8 /* missing keys that are read singly: deleted, or hidden from us */
 #define LIMIT_RESYNC_GRACE_USEC 1000000 /* for the watch to bring what the resync saw first */
+#define LIMIT_HOLD_MIN_USEC 1000000 /* of hold=: less is no time to look */
 #define LIMIT_OVERDUE_USEC 30000000 /* beyond any stall that ends by itself: no watchdog then */
 #define LIMIT_TOKEN 4096 /* a Consul token is a UUID of 36 bytes */
 

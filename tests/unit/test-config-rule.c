@@ -39,6 +39,24 @@ static void the_star_section_sets_defaults_wherever_it_stands(void **state)
 	assert_int_equal(config_rule_for(config, "d")->n_access, 1);
 }
 
+static void how_long_to_hold_is_inherited_and_taken_back(void **state)
+{
+	struct config_fixture *fixture = *state;
+	const struct config *config;
+
+	config_fixture_write(fixture,
+		"[service *]\nhold=2h\n[service a]\nhold=until-accepted\n[service b]\nhold=5\n"
+		"[service c]\nlayers=c/\n");
+	config_fixture_write_fragment(fixture, "10.conf", "[service b]\nhold=90s\n");
+	config = config_fixture_load_well(fixture);
+	assert_int_equal(config_rule_hold_usec(config, "a"), 0);
+	assert_int_equal(config_rule_hold_usec(config, "b"), 90 * USEC_PER_SEC);
+	assert_int_equal(config_rule_hold_usec(config, "c"), 7200 * USEC_PER_SEC);
+	assert_int_equal(config_rule_hold_usec(config, "d"), 7200 * USEC_PER_SEC);
+	config_fixture_write(fixture, "[service a]\nhold=1h\n");
+	assert_int_equal(config_rule_hold_usec(config_fixture_load_well(fixture), "d"), 0);
+}
+
 static void a_rule_may_be_spread_over_files(void **state)
 {
 	struct config_fixture *fixture = *state;
@@ -98,6 +116,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_rule_that_matches_decides),
 		TEST(the_star_section_sets_defaults_wherever_it_stands),
+		TEST(how_long_to_hold_is_inherited_and_taken_back),
 		TEST(a_rule_may_be_spread_over_files),
 		TEST(layers_take_service_host_and_labels),
 		TEST(a_prefix_that_comes_twice_stays_on_top),
