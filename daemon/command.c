@@ -1,6 +1,7 @@
 #include "daemon/command.h"
 
 #include "daemon/listing.h"
+#include "daemon/operator.h"
 #include "daemon/paging.h"
 #include "daemon/pending.h"
 #include "daemon/status.h"
@@ -12,6 +13,7 @@
 #define COST_PENDING 16
 #define COST_DESCRIPTOR 8
 #define COST_LISTING 1024
+#define COST_OPERATION 1024
 #define COST_PAGE 256
 #define KEYS_PER_COST ((size_t)4) /* of an MGET */
 
@@ -399,6 +401,18 @@ static void handle_status(struct request *request)
 	reply_text(&request->reply, WIRE_UNSUPPORTED, "unknown kind of status");
 }
 
+static void handle_accept(struct request *request)
+{
+	session_spend(request->reply.session, COST_OPERATION);
+	operator_accept(&request->reply, &request->wire);
+}
+
+static void handle_resync(struct request *request)
+{
+	session_spend(request->reply.session, COST_OPERATION);
+	operator_resync(&request->reply, &request->wire);
+}
+
 static const struct {
 	void (*fn)(struct request *request);
 	bool needs_service;
@@ -413,6 +427,8 @@ static const struct {
 	[WIRE_STATUS] = { handle_status, false },
 	[WIRE_FETCH] = { handle_fetch, true },
 	[WIRE_GENFILE] = { handle_genfile, false },
+	[WIRE_ACCEPT] = { handle_accept, false },
+	[WIRE_RESYNC] = { handle_resync, false },
 };
 
 void command_handle(struct session *session, const struct wire_header *header, const void *payload)

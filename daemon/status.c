@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include "daemon/held.h"
+
 /* A loop_now() time as seconds since 1970, for people and other programs. */
 static void put_time(struct json *json, uint64_t at)
 {
@@ -42,9 +44,24 @@ static void put_age(struct json *json, const char *key, bool is_known, uint64_t 
 		json_null(json);
 }
 
+static void put_held(
+	struct json *json, const char *reason, uint64_t since, size_t n_keys, uint64_t digest)
+{
+	json_key(json, "held");
+	json_begin_object(json);
+	put_string(json, "reason", reason);
+	json_key(json, "since");
+	put_time(json, since);
+	put_uint(json, "keys", n_keys);
+	json_key(json, "digest");
+	json_hex(json, digest);
+	json_end_object(json);
+}
+
 static void put_layer(struct json *json, const struct tree *tree)
 {
 	const struct kvset *content = tree->content;
+	const struct tree_held *held = &tree->held;
 
 	json_begin_object(json);
 	put_string(json, "prefix", tree->prefix);
@@ -52,7 +69,10 @@ static void put_layer(struct json *json, const struct tree *tree)
 	put_uint(json, "index", content ? content->index : 0);
 	put_string(json, "state", wire_state_name(tree->state));
 	put_age(json, "age_seconds", content != NULL, tree->confirmed_at);
-	put_null(json, "held");
+	if (held->set)
+		put_held(json, held->reason, held->since, held->set->records.n, held->set->digest);
+	else
+		put_null(json, "held");
 	json_end_object(json);
 }
 
@@ -113,6 +133,8 @@ void status_daemon(const struct server *server, struct json *json)
 
 void status_service(const struct service *service, struct json *json)
 {
+	struct held held;
+
 	json_begin_object(json);
 	put_string(json, "name", service->name);
 	put_string(json, "state", wire_state_name(service_state(service)));
@@ -122,7 +144,10 @@ void status_service(const struct service *service, struct json *json)
 	put_age(json, "age_seconds", service->snapshot != NULL, service_confirmed_at(service));
 	put_uint(json, "clients", service->n_users - (service->is_preloaded ? 1 : 0));
 	put_layers(json, service);
-	put_null(json, "held");
+	if (held_find(service, &held))
+		put_held(json, held.reason, held.since, held.n_keys, held.digest);
+	else
+		put_null(json, "held");
 	put_null(json, "frozen");
 	put_uint(json, "overrides", 0);
 	put_error(json, service_error(service));

@@ -99,6 +99,17 @@ static bool parse_list(struct input *input, struct wire_request *request)
 	return true;
 }
 
+static bool parse_accept(struct input *input, struct wire_request *request)
+{
+	uint8_t has_digest;
+
+	if (!input_take(input, &has_digest, 1) || !input_take_le64(input, &request->digest))
+		return false;
+	request->has_digest = has_digest != 0;
+	input_take_rest(input, &request->service, &request->service_len);
+	return true;
+}
+
 static bool parse(unsigned op, struct input *input, struct wire_request *request)
 {
 	switch ((enum wire_op)op) {
@@ -107,6 +118,7 @@ static bool parse(unsigned op, struct input *input, struct wire_request *request
 	case WIRE_OPEN:
 		return parse_open(input, request);
 	case WIRE_CLOSE:
+	case WIRE_RESYNC:
 		input_take_rest(input, &request->service, &request->service_len);
 		return true;
 	case WIRE_GET:
@@ -132,6 +144,8 @@ static bool parse(unsigned op, struct input *input, struct wire_request *request
 		return input_take_le64(input, &request->generation) && parse_open(input, request);
 	case WIRE_GENFILE:
 		return true;
+	case WIRE_ACCEPT:
+		return parse_accept(input, request);
 	}
 	return false;
 }
@@ -176,6 +190,15 @@ static void encode_hello(struct output *output, const struct wire_request *reque
 	output_put(output, &hello, sizeof(hello));
 }
 
+static void encode_accept(struct output *output, const struct wire_request *request)
+{
+	uint8_t has_digest = request->has_digest;
+
+	output_put(output, &has_digest, 1);
+	output_put_le64(output, request->digest);
+	output_put(output, request->service, request->service_len);
+}
+
 static void encode(unsigned op, struct output *output, const struct wire_request *request)
 {
 	le32 timeout = le32_of(request->timeout_ms);
@@ -189,6 +212,7 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 		output_put(output, request->service, request->service_len);
 		return;
 	case WIRE_CLOSE:
+	case WIRE_RESYNC:
 		output_put(output, request->service, request->service_len);
 		return;
 	case WIRE_LIST:
@@ -217,12 +241,15 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 		return;
 	case WIRE_GENFILE:
 		return;
+	case WIRE_ACCEPT:
+		encode_accept(output, request);
+		return;
 	}
 }
 
 static bool is_op(unsigned op)
 {
-	return op >= WIRE_HELLO && op <= WIRE_GENFILE;
+	return op >= WIRE_HELLO && op <= WIRE_RESYNC;
 }
 
 struct wire_header wire_header_of(size_t length, unsigned op, unsigned status, uint32_t tag)

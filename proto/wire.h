@@ -68,6 +68,16 @@ enum wire_op {
 	/* req:   empty
 	 * reply: empty, with a descriptor of the generation file (proto/genfile.h)
 	 */
+	WIRE_ACCEPT = 11,
+	/* For operators: what is held of a service becomes its contents.
+	 * req:   u8 1: only if it has this digest, le64 digest, service name
+	 * reply: struct wire_accepted. Status NO_KEY: nothing is held, CHANGED: another digest
+	 */
+	WIRE_RESYNC = 12,
+	/* For operators: a full comparison with the source begins, beside the regular ones.
+	 * req:   service name; empty: all services
+	 * reply: empty
+	 */
 };
 
 enum wire_status {
@@ -141,6 +151,11 @@ struct wire_fetch {
 	le32 zero;
 };
 
+struct wire_accepted {
+	le64 n_keys;
+	le64 digest;
+};
+
 struct wire_list {
 	le64 generation;
 	le64 cursor;
@@ -160,11 +175,13 @@ _Static_assert(sizeof(struct wire_hello_reply) == 12, "wire layout");
 _Static_assert(sizeof(struct wire_info) == 40, "wire layout");
 _Static_assert(sizeof(struct wire_fetch) == 56, "wire layout");
 _Static_assert(sizeof(struct wire_entry) == 24, "wire layout");
+_Static_assert(sizeof(struct wire_accepted) == 16, "wire layout");
 
 /* A request taken apart; the pointers are into the payload. Fields unused by the op are 0. */
 struct wire_request {
 	uint64_t generation;
 	uint64_t cursor;
+	uint64_t digest;
 	const char *service;
 	size_t service_len;
 	const char *key; /* GET: key; LIST: prefix; STATUS: text; MGET: the encoded keys */
@@ -172,6 +189,7 @@ struct wire_request {
 	uint32_t timeout_ms;
 	uint16_t min_major, max_major, image_major;
 	uint8_t what;
+	bool has_digest;
 };
 
 struct wire_header wire_header_of(size_t length, unsigned op, unsigned status, uint32_t tag);

@@ -9,3 +9,5 @@ extern const struct verb cmd_get;
 extern const struct verb cmd_list;
 extern const struct verb cmd_watch;
 extern const struct verb cmd_status;
+extern const struct verb cmd_accept;
+extern const struct verb cmd_resync;

@@ -21,7 +21,8 @@ struct service {
 	unsigned state; /* enum wire_state, or above */
 	char state_name[CELL_SIZE];
 	char keys[CELL_SIZE], age[CELL_SIZE], clients[CELL_SIZE];
-	char held_reason[TEXT_SIZE], frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE];
+	char held_reason[TEXT_SIZE], held_keys[CELL_SIZE];
+	char frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE];
 	char error_kind[CELL_SIZE], error_message[TEXT_SIZE], retry[CELL_SIZE];
 	char backup_error[TEXT_SIZE];
 };
@@ -60,6 +61,7 @@ static const struct field service_fields[] = {
 	FIELD(service, "age_seconds", age),
 	FIELD(service, "clients", clients),
 	FIELD(service, "held.reason", held_reason),
+	FIELD(service, "held.keys", held_keys),
 	FIELD(service, "frozen.by", frozen_by),
 	FIELD(service, "frozen.reason", frozen_reason),
 	FIELD(service, "last_error.kind", error_kind),
@@ -186,9 +188,9 @@ static void print_trouble(struct output *output, const struct service *service)
 			service->frozen_reason);
 	if (service->state == WIRE_HELD)
 		print_format(output,
-			"    a suspicious answer is withheld: %s; check the keys and the token's "
-			"policy in Consul\n",
-			service->held_reason);
+			"    an answer with %s keys is withheld: %s; check the keys and the token's "
+			"policy in Consul, or take it: consulcfg-accept %s\n",
+			service->held_keys, service->held_reason, service->name);
 	if (service->error_message[0] != '\0') {
 		print_format(output, "    %s: %s", service->error_kind, service->error_message);
 		if (strtod(service->retry, NULL) > 0)

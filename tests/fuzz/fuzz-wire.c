@@ -25,6 +25,7 @@ static void check_round_trip(unsigned op, const struct wire_request *request)
 		       (size_t)n - sizeof(struct wire_header), &again) == 0);
 	assert(again.generation == request->generation && again.cursor == request->cursor);
 	assert(again.timeout_ms == request->timeout_ms && again.what == request->what);
+	assert(again.digest == request->digest && again.has_digest == request->has_digest);
 	assert(again.min_major == request->min_major && again.max_major == request->max_major);
 	assert(is_same_text(
 		again.service, again.service_len, request->service, request->service_len));

@@ -85,7 +85,8 @@ static void what_needs_somebody_comes_first(void **state)
 		"\"message\":\"refused\\u001b[2J\","
 		"\"retry_in_seconds\":2.5}},"
 		"{\"name\":\"strange\",\"state\":\"held\",\"keys\":40,\"age_seconds\":1,"
-		"\"clients\":1,\"held\":{\"reason\":\"30 of 40 keys are gone\"}}");
+		"\"clients\":1,\"held\":{\"reason\":\"30 of 40 keys are gone\",\"since\":7,"
+		"\"keys\":10,\"digest\":\"00\"}}");
 
 	(void)state;
 	assert_string_equal(table,
@@ -94,8 +95,8 @@ static void what_needs_somebody_comes_first(void **state)
 		"\n"
 		"SERVICE  STATE        KEYS      AGE  CLIENTS\n"
 		"strange  held           40      1 s        1\n"
-		"    a suspicious answer is withheld: 30 of 40 keys are gone; "
-		"check the keys and the token's policy in Consul\n"
+		"    an answer with 10 keys is withheld: 30 of 40 keys are gone; check the keys "
+		"and the token's policy in Consul, or take it: consulcfg-accept strange\n"
 		"away     stale           1    6 min        0\n"
 		"    unreachable: refused\\x1b[2J; asked again in 2 s\n"
 		"    the source is away, clients read the copy in memory: check the source; "

@@ -63,6 +63,8 @@ static void requests_survive_the_round_trip(void **state)
 		.max_major = 3,
 		.image_major = 2,
 		.what = WIRE_STATUS_SERVICE,
+		.has_digest = true,
+		.digest = UINT64_C(0x0123456789abcdef),
 	};
 	struct wire_request parsed;
 
@@ -86,6 +88,11 @@ static void requests_survive_the_round_trip(void **state)
 	assert_text(parsed.key, parsed.key_len, "db/url");
 	parsed = round_trip(WIRE_WATCH, &request, buf);
 	assert_true(parsed.generation == request.generation);
+	assert_text(parsed.service, parsed.service_len, "billing");
+	parsed = round_trip(WIRE_ACCEPT, &request, buf);
+	assert_true(parsed.has_digest && parsed.digest == request.digest);
+	assert_text(parsed.service, parsed.service_len, "billing");
+	parsed = round_trip(WIRE_RESYNC, &request, buf);
 	assert_text(parsed.service, parsed.service_len, "billing");
 	parsed = round_trip(WIRE_STATUS, &request, buf);
 	assert_int_equal(parsed.what, WIRE_STATUS_SERVICE);
@@ -134,7 +141,7 @@ static void what_does_not_fit_is_not_encoded(void **state)
 	assert_int_equal(wire_encode(WIRE_GET, TAG, &request, buf, size), -EMSGSIZE);
 	request.service_len = 1;
 	assert_int_equal(wire_encode(0, TAG, &request, buf, size), -EOPNOTSUPP);
-	assert_int_equal(wire_encode(WIRE_GENFILE + 1, TAG, &request, buf, size), -EOPNOTSUPP);
+	assert_int_equal(wire_encode(WIRE_RESYNC + 1, TAG, &request, buf, size), -EOPNOTSUPP);
 	free(buf);
 }
 

@@ -1,0 +1,78 @@
+#include "daemon/operator.h"
+
+#include "daemon/held.h"
+#include "daemon/log.h"
+#include "proto/key.h"
+
+/* Whether the client may; says so when not. */
+static bool is_operator(const struct reply *reply)
+{
+	const struct session *session = reply->session;
+
+	if (access_is_operator(session->server->config, &session->peer))
+		return true;
+	reply_text(reply, WIRE_DENIED,
+		"only operators may: run it as root, or see operators= in consulcfgd.conf(5)");
+	return false;
+}
+
+/* The service that a client uses now; says so when there is none. */
+static struct service *find_service(const struct reply *reply, const struct wire_request *request)
+{
+	struct services *services = reply->session->server->services;
+	struct service *service;
+
+	if (!key_is_service_name(request->service, request->service_len)) {
+		reply_text(reply, WIRE_BAD_NAME, "not a service name");
+		return NULL;
+	}
+	service = services_find(services, request->service, request->service_len);
+	if (!service)
+		reply_text(reply, WIRE_NO_KEY, "nobody uses %.*s now: any client opens it",
+			(int)request->service_len, request->service);
+	return service;
+}
+
+void operator_accept(const struct reply *reply, const struct wire_request *request)
+{
+	struct wire_accepted accepted;
+	struct service *service;
+	struct held held;
+
+	if (!is_operator(reply))
+		return;
+	service = find_service(reply, request);
+	if (!service)
+		return;
+	if (!held_find(service, &held)) {
+		reply_text(reply, WIRE_NO_KEY, "nothing is held of %s", service->name);
+		return;
+	}
+	if (request->has_digest && request->digest != held.digest) {
+		reply_text(reply, WIRE_CHANGED,
+			"what is held of %s has the digest %016llx: look again before you accept",
+			service->name, (unsigned long long)held.digest);
+		return;
+	}
+	log_warning("%s: user %u accepts what was held: %zu keys, digest %016llx", service->name,
+		(unsigned)reply->session->peer.uid, held.n_keys, (unsigned long long)held.digest);
+	held_accept(service);
+	accepted.n_keys = le64_of(held.n_keys);
+	accepted.digest = le64_of(held.digest);
+	reply_bytes(reply, WIRE_OK, &accepted, sizeof(accepted));
+}
+
+void operator_resync(const struct reply *reply, const struct wire_request *request)
+{
+	struct service *service = NULL;
+
+	if (!is_operator(reply))
+		return;
+	if (request->service_len > 0) {
+		service = find_service(reply, request);
+		if (!service)
+			return;
+	}
+	services_resync(reply->session->server->services, service);
+	reply_bytes(reply, WIRE_OK, NULL, 0);
+}
