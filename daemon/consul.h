@@ -118,9 +118,9 @@ void consul_loss_init(
 int consul_loss_step(struct consul_loss *loss, size_t max_entries); /* 1: more to do, 0: done */
 
 /*
- * There is nothing at an index that is not above what is held, or was not when the tree was held
- * for this: a cluster that lost its data or was put back, where unrelated writes may raise the
- * index at any time. Never a deletion.
+ * There is nothing, each key is absent by itself, too, and the index is not above what is held, or
+ * was not when the tree was held for this: a cluster that lost its data or was put back, where
+ * unrelated writes may raise the index at any time. Never a deletion.
  */
 bool consul_is_lost_store(const struct tree *tree, const struct kvset *fresh);
 

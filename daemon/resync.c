@@ -118,8 +118,6 @@ static void conclude(struct resync *resync)
 		resync_schedule(resync);
 	} else if (!kvset_same(resync->plain, resync->fresh)) {
 		retry(resync);
-	} else if (consul_is_lost_store(resync->tree, resync->fresh)) {
-		hold(resync, TREE_DATA_LOST, consul_words_data_lost);
 	} else {
 		resync->state = RESYNC_EXAMINING;
 		inquiry_begin(
@@ -137,6 +135,8 @@ static void on_finding(enum inquiry_finding finding, void *userdata)
 		hold(resync, TREE_ACCESS_LOST, consul_words_access_lost);
 	else if (finding == INQUIRY_UNCLEAR)
 		hold(resync, TREE_UNCLEAR, consul_words_unclear);
+	else if (consul_is_lost_store(resync->tree, resync->fresh))
+		hold(resync, TREE_DATA_LOST, consul_words_data_lost);
 	else
 		repair(resync);
 }

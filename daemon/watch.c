@@ -225,8 +225,14 @@ static void on_finding(enum inquiry_finding finding, void *userdata)
 
 	switch (finding) {
 	case INQUIRY_HARMLESS:
-	case INQUIRY_DELETED:
 		apply_candidate(watch);
+		break;
+	case INQUIRY_DELETED:
+		if (consul_is_lost_store(watch->tree, watch->candidate))
+			withhold(watch, TAKE_PTR(watch->candidate), TREE_DATA_LOST,
+				consul_words_data_lost);
+		else
+			apply_candidate(watch);
 		break;
 	case INQUIRY_HIDDEN:
 		on_hidden(watch);
@@ -319,13 +325,8 @@ static void on_confirmed(struct watch *watch, struct kvset *set)
 
 	if (kvset_same(content, set)) {
 		on_reassured(watch, set);
-	} else if (!kvset_same(watch->candidate, set)) {
-		examine(watch, set, true, false);
-	} else if (consul_is_lost_store(watch->tree, set)) {
-		drop_candidate(watch);
-		withhold(watch, set, TREE_DATA_LOST, consul_words_data_lost);
 	} else {
-		examine(watch, set, true, true);
+		examine(watch, set, true, kvset_same(watch->candidate, set));
 	}
 }
 

@@ -16,7 +16,14 @@ static void vanish(const char *index)
 	fake_http_answer(consul_fixture_expect_read(true), 404, index, "");
 }
 
-/* The same, and the one key, a, is hidden from the token. */
+/* The same, and so it is with the one key, a. */
+static void lose_data(const char *index)
+{
+	vanish(index);
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, index, "");
+}
+
+/* The same, and the key is hidden from the token. */
 static void lose_access(struct consul_fixture *f)
 {
 	vanish("12");
@@ -50,6 +57,17 @@ static void access_that_is_lost_is_held_until_the_keys_come_back(void **state)
 	assert_null(f->tree->held.set);
 	assert_int_equal(f->n_changes, 1);
 	consul_fixture_expect_poll("&index=10&");
+}
+
+/* So it is measured: the index of what is hidden is that of the hidden keys. */
+static void access_that_is_lost_at_the_same_index_is_no_lost_data(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	consul_fixture_load(f);
+	vanish("10");
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 403, NULL, "");
+	consul_fixture_assert_held(f, TREE_ACCESS_LOST, 0, ACCESS_LOST);
 }
 
 static void what_is_held_is_looked_at_more_and_more_slowly(void **state)
@@ -243,12 +261,13 @@ static void an_absence_at_an_old_index_is_never_a_deletion(void **state)
 	struct consul_fixture *f = *state;
 
 	consul_fixture_load(f);
-	vanish("3");
+	lose_data("3");
 	consul_fixture_assert_held(f, TREE_DATA_LOST, 0, DATA_LOST);
 	consul_fixture_assert_content(f, "a=1", NULL);
 	/* Others write to the new cluster: indexes of two clusters do not compare. */
 	fake_http_answer(consul_fixture_expect_look(f), 404, "3000", "");
 	fake_http_answer(consul_fixture_expect_read(true), 404, "3000", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, "3000", "");
 	consul_fixture_assert_held(f, TREE_DATA_LOST, 0, DATA_LOST);
 	/* Filled again: other contents, at a low index. */
 	consul_fixture_answer(consul_fixture_expect_look(f), "6", "a=3", NULL);
@@ -264,7 +283,7 @@ static void a_time_to_hold_does_not_make_lost_data_a_deletion(void **state)
 
 	f->observer.hold_usec = USEC_PER_SEC;
 	consul_fixture_load(f);
-	vanish("3");
+	lose_data("3");
 	for (unsigned i = 0; i < 10; i++)
 		fake_http_answer(consul_fixture_expect_look(f), 404, "3", "");
 	consul_fixture_assert_held(f, TREE_DATA_LOST, 0, DATA_LOST);
@@ -339,6 +358,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(access_that_is_lost_is_held_until_the_keys_come_back),
+		CASE(access_that_is_lost_at_the_same_index_is_no_lost_data),
 		CASE(what_is_held_is_looked_at_more_and_more_slowly),
 		CASE(what_is_held_is_examined_again_when_its_index_moves),
 		CASE(what_is_held_can_be_accepted),

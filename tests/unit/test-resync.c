@@ -172,6 +172,7 @@ static void an_absence_at_an_old_index_is_never_a_deletion(void **state)
 
 	consul_fixture_load(f);
 	read_absence_twice("10");
+	fake_http_answer(fake_http_expect(RESYNCS, "/config/a/a?consistent"), 404, "10", "");
 	consul_fixture_assert_content(f, "a=1", NULL);
 	assert_int_equal(f->tree->held.doubt, TREE_DATA_LOST);
 	assert_int_equal(f->tree->state, WIRE_HELD);
@@ -284,6 +285,24 @@ static void a_resync_can_be_had_at_once(void **state)
 	consul_fixture_answer(expect_second_read(), "10", "a=2", NULL);
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_assert_content(f, "a=2", NULL);
+}
+
+static void a_host_that_slept_for_hours_resyncs_once(void **state)
+{
+	struct consul_fixture *f = *state;
+	unsigned before;
+
+	consul_fixture_load(f);
+	before = fake_http_n_made();
+	fake_loop_stall(6 * 3600 * USEC_PER_SEC);
+	fake_loop_advance(0);
+	consul_fixture_answer(fake_http_expect(RESYNCS, "?recurse"), "10", "a=1", NULL);
+	/* The poll broke while the host slept. */
+	fake_http_fail(fake_http_expect(POLLS, "&index=10&"), -ECONNRESET, "the connection broke");
+	consul_fixture_answer(consul_fixture_expect_retry(f), "10", "a=1", NULL);
+	fake_loop_advance(FIXTURE_WAIT / 2);
+	assert_int_equal(fake_http_n_made() - before, 3); /* the last one: the poll that waits */
+	assert_int_equal(f->tree->state, WIRE_LIVE);
 }
 
 static void nothing_to_compare_is_no_resync(void **state)
@@ -423,6 +442,7 @@ int main(void)
 		CASE(what_single_reads_do_not_tell_is_read_again),
 		CASE(a_resync_that_fails_is_tried_again_and_no_error_of_the_tree),
 		CASE(a_resync_can_be_had_at_once),
+		CASE(a_host_that_slept_for_hours_resyncs_once),
 		CASE(nothing_to_compare_is_no_resync),
 		CASE(connections_are_shared_out),
 		CASE(first_reads_use_what_polls_do_not),
