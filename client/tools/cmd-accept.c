@@ -28,7 +28,7 @@ static bool parse_digest(const char *text, uint64_t *ret_digest)
 
 static int accept_held(struct context *context, const struct wire_request *request)
 {
-	struct wire_accepted accepted;
+	struct wire_accepted accepted = { 0 };
 	struct operation operation = {
 		.query = { .context = context },
 		.op = WIRE_ACCEPT,
