@@ -269,9 +269,10 @@ class Consul:
     # --- ACL ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def with_acl(cls, directory, master="11111111-2222-3333-4444-555555555555", config=None, **options):
+    def with_acl(cls, directory, master="11111111-2222-3333-4444-555555555555", config=None, acl_config=None,
+                 **options):
         """An agent whose ACLs deny by default; this object holds the management token."""
-        acl = {"enabled": True, "default_policy": "deny", "tokens": {"master": master}}
+        acl = {"enabled": True, "default_policy": "deny", "tokens": {"master": master}, **(acl_config or {})}
         agent = cls(directory, config={**(config or {}), "acl": acl}, token=master, **options)
 
         def works():

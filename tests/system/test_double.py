@@ -266,24 +266,6 @@ def test_requests_are_what_consul_wants(watching, double, service_name, prefix):
 
 # --- indexes ----------------------------------------------------------------------------------------------------------
 
-def test_index_backwards_resets_to_zero(watching, double, service_name, prefix):
-    """A cluster made anew: lower index, other content; the watch starts over and believes a second read."""
-    double.index = 900
-    running = watching()
-    start = time.monotonic()
-    double.put(prefix + "a", "2", silent=True)
-    double.rewind(5)
-    double.wake()
-    running.wait_value(service_name, "a", "2", 5)
-    poll = wait_until(lambda: [request for request in double.seen(fault.blocking, start) if request.index == 5], 5,
-                      "a long poll from the new index")[0]
-    assert not double.seen(lambda request: request.index > 5, start), "an old index was used again"
-    before_poll = [request for request in double.seen(fault.immediate, start) if request.time <= poll.time]
-    assert before_poll, "no read at index 0"
-    double.put(prefix + "a", "3")
-    running.wait_value(service_name, "a", "3", 2)
-
-
 def test_woke_early_with_the_same_index_reads_once_at_zero(watching, double, service_name, prefix):
     running = watching()
     start = time.monotonic()
