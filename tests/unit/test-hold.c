@@ -193,15 +193,22 @@ static void samples_are_spread_over_all_that_is_gone(void **state)
 static void a_key_that_is_there_when_asked_for_makes_it_unclear(void **state)
 {
 	struct consul_fixture *f = *state;
+	uint64_t since;
 
 	consul_fixture_load(f);
 	vanish("12");
 	consul_fixture_answer(consul_fixture_expect_probe(READS, "a"), "13", "a=1", NULL);
 	consul_fixture_assert_held(f, TREE_UNCLEAR, 0, UNCLEAR);
+	since = f->tree->held.since;
 	/* Asked from the start, though it says what it said. */
 	fake_http_answer(consul_fixture_expect_look(f), 404, "12", "");
 	fake_http_answer(consul_fixture_expect_read(true), 404, "12", "");
-	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, "12", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 403, NULL, "");
+	consul_fixture_assert_held(f, TREE_ACCESS_LOST, 0, ACCESS_LOST);
+	assert_int_equal(f->tree->held.since, since);
+	fake_http_answer(consul_fixture_expect_look(f), 404, "13", "");
+	fake_http_answer(consul_fixture_expect_read(true), 404, "13", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, "13", "");
 	consul_fixture_assert_content(f, NULL);
 	assert_int_equal(f->tree->state, WIRE_LIVE);
 }

@@ -317,6 +317,19 @@ static void an_image_over_the_limit_keeps_the_last_good_one(void **state)
 	service_unwant(service);
 }
 
+static void a_first_image_over_the_limit_is_no_data(void **state)
+{
+	struct fixture *f = *state;
+	struct service *service = want(f, "layered");
+
+	f->config.max_service = 64;
+	fake_source_apply(&f->fake, "common/", "a=1", NULL);
+	fake_source_apply(&f->fake, "own/layered/", "b=1", NULL);
+	assert_int_equal(service_error(service)->kind, TREE_LIMIT);
+	assert_int_equal(service_state(service), WIRE_LOADING);
+	service_unwant(service);
+}
+
 static void a_reload_changes_layers_and_keeps_trees_that_stay(void **state)
 {
 	struct fixture *f = *state;
@@ -416,6 +429,7 @@ int main(void)
 		TEST(it_lingers_after_the_last_user_and_then_closes),
 		TEST(a_name_too_many_and_a_bad_name_are_refused),
 		TEST(services_that_nobody_uses_make_room),
+		TEST(a_first_image_over_the_limit_is_no_data),
 		TEST(an_image_over_the_limit_keeps_the_last_good_one),
 		TEST(a_reload_changes_layers_and_keeps_trees_that_stay),
 		TEST(a_reload_while_a_publication_is_due_waits_for_the_new_layers),
