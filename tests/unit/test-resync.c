@@ -118,6 +118,43 @@ static void what_the_watch_missed_is_repaired(void **state)
 	fake_http_expect_none(RESYNCS);
 }
 
+/* Nothing that the watch asks is ever answered. */
+static void a_watch_that_is_stuck_for_ever_leaves_the_resync_at_work(void **state)
+{
+	static const char *const values[] = { "a=2", "a=3", "b=1" };
+	struct consul_fixture *f = *state;
+
+	consul_fixture_load(f);
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		while (fake_http_n_pending(RESYNCS) == 0)
+			fake_loop_advance(USEC_PER_SEC);
+		consul_fixture_answer(after_skimming(fake_http_expect(RESYNCS, "?recurse")), "20",
+			values[i], NULL);
+		consul_fixture_answer(expect_second_read(), "20", values[i], NULL);
+		fake_loop_advance(USEC_PER_SEC);
+		consul_fixture_assert_content(f, values[i], NULL);
+	}
+	assert_int_equal(consul_source_n_repairs(f->source), ARRAY_SIZE(values));
+}
+
+/* Nothing that the resync asks is ever answered. */
+static void a_resync_that_is_stuck_for_ever_leaves_the_watch_at_work(void **state)
+{
+	struct consul_fixture *f = *state;
+	char index[16], pair[16];
+
+	consul_fixture_load(f);
+	for (unsigned i = 11; i < 200; i++) {
+		fake_loop_advance(FIXTURE_WAIT / 2);
+		snprintf(index, sizeof(index), "%u", i);
+		snprintf(pair, sizeof(pair), "a=%u", i);
+		consul_fixture_answer(fake_http_expect(POLLS, "&index="), index, pair, NULL);
+		consul_fixture_assert_content(f, pair, NULL);
+	}
+	fake_http_expect(RESYNCS, "?recurse");
+	assert_int_equal(f->tree->state, WIRE_LIVE);
+}
+
 static void a_difference_that_is_not_confirmed_is_none(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -432,6 +469,8 @@ int main(void)
 		CASE(another_body_with_the_same_contents_confirms_too),
 		CASE(resyncs_of_a_fleet_spread),
 		CASE(what_the_watch_missed_is_repaired),
+		CASE(a_watch_that_is_stuck_for_ever_leaves_the_resync_at_work),
+		CASE(a_resync_that_is_stuck_for_ever_leaves_the_watch_at_work),
 		CASE(a_difference_that_is_not_confirmed_is_none),
 		CASE(a_watch_that_is_a_little_behind_is_well),
 		CASE(two_reads_that_disagree_are_tried_again),
