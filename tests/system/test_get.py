@@ -108,7 +108,8 @@ def test_daemon_absent(daemon, tree, service_name):
     assert str(nobody.socket) in one_line(done.stderr)
     done = nobody.cli("get", "-t", "0", "-d", "fallback", service_name, "key")
     assert (done.returncode, done.stdout) == (3, b""), "-d never answers for a missing daemon"
-    for verb in (("status",), ("list", "-t", "0", service_name), ("watch", "-t", "0", "--once", service_name)):
+    for verb in (("status",), ("list", "-t", "0", service_name), ("watch", "-t", "0", "--once", service_name),
+                 ("accept", service_name), ("resync",)):
         done = nobody.cli(*verb)
         assert done.returncode == 3, verb
         one_line(done.stderr)

@@ -5,6 +5,7 @@ import pathlib
 import struct
 
 HELLO, OPEN, CLOSE, GET, MGET, LIST, WATCH, STATUS = range(1, 9)
+ACCEPT, RESYNC = 11, 12
 FOREVER = 0xFFFFFFFF
 
 
@@ -41,6 +42,10 @@ FRAMES = {
     "ok-status-daemon": frame(STATUS, b"\x00"),
     "ok-status-services": frame(STATUS, b"\x01billing"),
     "ok-status-unknown-kind": frame(STATUS, b"\xff"),
+    "ok-accept": frame(ACCEPT, struct.pack("<BQ", 0, 0) + b"billing"),
+    "ok-accept-digest": frame(ACCEPT, struct.pack("<BQ", 1, 0xD74D7614277AD193) + b"billing"),
+    "ok-resync": frame(RESYNC, b"billing"),
+    "ok-resync-all": frame(RESYNC),
     "ok-largest": frame(GET, name(b"s") + b"k" * (65536 - 2)),
     "ok-highest-tag": frame(CLOSE, b"billing", tag=0xFFFFFFFF),
     "bad-empty": b"",
@@ -70,6 +75,8 @@ FRAMES = {
     "bad-list-name-beyond-end": frame(LIST, b"\x00" * 16 + b"\x02s"),
     "bad-watch-short": frame(WATCH, b"\x00" * 7),
     "bad-status-empty": frame(STATUS),
+    "bad-accept-empty": frame(ACCEPT),
+    "bad-accept-short": frame(ACCEPT, b"\x01" + b"\x00" * 7),
 }
 
 if __name__ == "__main__":
