@@ -118,6 +118,7 @@ static void on_done(const struct http_result *result, void *userdata)
 	struct fetch_answer answer = {
 		.answered_usec = result->answered_usec,
 		.n_bytes = result->n_bytes,
+		.status = result->status,
 	};
 	fetch_fn fn = fetch->fn;
 	void *fn_userdata = fetch->userdata;

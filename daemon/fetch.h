@@ -16,6 +16,7 @@ struct fetch_answer {
 	struct kvset *set;
 	bool is_good; /* not failed */
 	bool is_absent; /* good, and there is no key: 404 */
+	int status; /* of HTTP; 0: there was none */
 	uint64_t body_hash; /* 0: there was no body */
 	struct consul_error error; /* when it failed */
 	uint64_t answered_usec; /* until the head of the answer */

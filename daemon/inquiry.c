@@ -5,6 +5,8 @@
 
 #include "daemon/fetch.h"
 
+#define STATUS_DENIED 403
+
 struct inquiry {
 	struct agent *agent;
 	const char *prefix;
@@ -64,13 +66,15 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 {
 	struct inquiry *inquiry = userdata;
 
+	bool is_hidden = answer->status == STATUS_DENIED;
+
 	inquiry->fetch = NULL;
-	if (!answer->is_good && answer->error.kind != TREE_DENIED) {
+	if (!answer->is_good && !is_hidden) {
 		/* Seven more would take as long each. */
 		conclude(inquiry, INQUIRY_UNCLEAR);
 		return;
 	}
-	inquiry->is_hidden |= !answer->is_good;
+	inquiry->is_hidden |= is_hidden;
 	inquiry->is_unclear |= answer->is_good && !answer->is_absent;
 	ask(inquiry);
 }

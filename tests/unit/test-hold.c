@@ -218,7 +218,7 @@ static void an_answer_about_a_key_that_is_none_makes_it_unclear(void **state)
 	static const struct {
 		int status;
 		const char *index;
-	} answers[] = { { 500, NULL }, { 404, NULL }, { 301, "12" }, { 200, "12" } };
+	} answers[] = { { 500, NULL }, { 404, NULL }, { 301, "12" }, { 200, "12" }, { 401, NULL } };
 	struct consul_fixture *f = *state;
 
 	consul_fixture_load(f);
