@@ -198,13 +198,18 @@ def test_fault_7_quorum_lost(daemon, consul_cluster, service_name, prefix):
     assert reads.seen() == ["1", "2"]
 
 
+def fill(agent, prefix):
+    """2400 keys. A transaction is one entry of the log: many make the replay take time."""
+    for batch in range(40):
+        agent.txn_set({f"{prefix}k{batch * 60 + number:04d}": "x" * 100 for number in range(60)})
+
+
 @pytest.mark.long
 @pytest.mark.timeout(180)
 def test_fault_8_log_that_is_not_replayed_yet(daemon, consul_factory, service_name, prefix):
     """A server that comes back answers for some tens of milliseconds with part of what it has."""
     agent = consul_factory()
-    for batch in range(40):  # a transaction is one entry of the log: many make the replay take time
-        agent.txn_set({f"{prefix}k{batch * 60 + number:04d}": "x" * 100 for number in range(60)})
+    fill(agent, prefix)
     running = daemon(source=f"consul:{agent.url}")
     assert len(running.listing(service_name)) == 2400
     before = running.service(service_name)["generation"]
@@ -216,6 +221,25 @@ def test_fault_8_log_that_is_not_replayed_yet(daemon, consul_factory, service_na
         assert running.service(service_name)["generation"] == before, "a restart is no change"
         agent.put(prefix + "k0000", "new")
         reads.wait_seen("new", FRESH, time.monotonic())
+    assert reads.entries == [2400] and reads.seen() == ["x" * 100, "new"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_fault_8_server_of_a_cluster_that_comes_back(daemon, consul_cluster, service_name, prefix):
+    asked = consul_cluster.followers()[0]
+    fill(asked, prefix)
+    running = daemon(source=f"consul:{asked.url}", config="[consul]\nwait=1s\n")
+    assert len(running.listing(service_name)) == 2400
+    before = running.service(service_name)["generation"]
+    with Reads(running, service_name, "k0000") as reads:
+        for _ in range(2):
+            asked.restart(wait=False)
+            running.wait_state(service_name, ("stale", "held"))
+            running.wait_state(service_name, "live", 30)
+        assert running.service(service_name)["generation"] == before, "a restart is no change"
+        taken = put_until_taken(asked, prefix + "k0000", "new")
+        reads.wait_seen("new", FRESH, taken)
     assert reads.entries == [2400] and reads.seen() == ["x" * 100, "new"]
 
 
@@ -236,6 +260,7 @@ def test_fault_8_part_of_the_log_on_the_double(daemon, double, service_name, pre
         double.wait_request(lambda request: "consistent" in request.query, since=start, count=3)
         double.clear()
         running.wait_state(service_name, "live", BACK)
+        assert double.seen(fault.recurse, start)[0].index == 0, "the first read after an outage asks anew"
     assert reads.entries == [2400] and reads.seen() == ["x"]
 
 
