@@ -330,6 +330,14 @@ uint64_t consul_backoff_next(struct consul_backoff *backoff, uint64_t now, uint3
 	return backoff->delay_usec / 2 + part_of(backoff->delay_usec / 2, random);
 }
 
+uint64_t consul_look_delay(uint64_t held_usec, uint32_t random)
+{
+	uint64_t delay = MIN(MAX(held_usec / 2, (uint64_t)LIMIT_RETRY_EARLY_USEC),
+		(uint64_t)LIMIT_RETRY_MAX_USEC);
+
+	return delay / 2 + part_of(delay / 2, random);
+}
+
 void consul_backoff_reset(struct consul_backoff *backoff)
 {
 	*backoff = (struct consul_backoff){ 0 };

@@ -127,6 +127,12 @@ bool consul_is_lost_store(const struct tree *tree, const struct kvset *fresh);
 /* What is held already, for a reason that asking for keys once more would only tell again. */
 bool consul_is_held(const struct tree *tree, const struct kvset *fresh);
 
+/*
+ * When to look again at what is held, which may be every tree of the host at once: after half the
+ * time that it has been held already, at most LIMIT_RETRY_MAX_USEC.
+ */
+uint64_t consul_look_delay(uint64_t held_usec, uint32_t random);
+
 /* Why answers are held. */
 extern const char consul_words_access_lost[], consul_words_data_lost[], consul_words_unclear[],
 	consul_words_disagree[];

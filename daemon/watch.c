@@ -67,8 +67,13 @@ static void fail(struct watch *watch, const struct consul_error *error)
 /* What is held is asked for again, and when it need not be held any longer. */
 static void rest(struct watch *watch)
 {
-	uint64_t delay = consul_backoff_next(&watch->backoff, loop_now(), agent_random());
+	const struct tree_held *held = &watch->tree->held;
+	uint64_t now = loop_now(), delay;
 
+	if (held->doubt == TREE_UNCLEAR)
+		delay = consul_backoff_next(&watch->backoff, now, agent_random());
+	else
+		delay = consul_look_delay(now - held->since, agent_random());
 	watch->index = 0;
 	wait_for(watch, WATCH_BACKING_OFF, MIN(delay, tree_hold_left_usec(watch->tree)));
 }
