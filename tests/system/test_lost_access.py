@@ -1,4 +1,4 @@
-"""Fault 14: the token may not read any more, on real agents that deny by default: what Consul says then looks like
+"""A token that may not read any more, on real agents that deny by default: what Consul says then looks like
 deletions, and is none.
 """
 
@@ -58,7 +58,7 @@ def access(daemon, consul_factory, service_name, prefix):
 
 
 @pytest.mark.parametrize("how", ["token", "anonymous"])
-def test_fault_14_policy_narrowed(access, service_name, tmp_path, how):
+def test_policy_narrowed(access, service_name, tmp_path, how):
     """404 with a valid index, as if everything was deleted: held, and told once, until the keys come back."""
     case = access(how=how)
     running = case.running
@@ -90,7 +90,7 @@ def test_fault_14_policy_narrowed(access, service_name, tmp_path, how):
     running.wait_value(service_name, "k7", "new", FRESH)
 
 
-def test_fault_14_policy_narrowed_to_some_keys(access, service_name, prefix):
+def test_policy_narrowed_to_some_keys(access, service_name, prefix):
     case = access()
     with Reads(case.running, service_name, "k7") as reads:
         case.narrow(READ.format(prefix + "k1"))  # k1, k10 to k19
@@ -104,7 +104,7 @@ def test_fault_14_policy_narrowed_to_some_keys(access, service_name, prefix):
     case.running.wait_state(service_name, "live", BACK)
 
 
-def test_fault_14_keys_deleted_by_somebody_are_gone_at_once(access, service_name, prefix):
+def test_keys_deleted_by_somebody_are_gone_at_once(access, service_name, prefix):
     """The same answer, but each key is absent when it is asked for: no hold, though access is restricted."""
     case = access()
     case.agent.delete(prefix, recurse=True)
@@ -113,7 +113,7 @@ def test_fault_14_keys_deleted_by_somebody_are_gone_at_once(access, service_name
     assert HELD_LOG not in case.running.log()
 
 
-def test_fault_14_held_answer_is_accepted(access, service_name, prefix):
+def test_held_answer_is_accepted(access, service_name, prefix):
     case = access()
     running = case.running
     case.narrow(READ.format(prefix + "k1"))
@@ -136,7 +136,7 @@ def test_fault_14_held_answer_is_accepted(access, service_name, prefix):
     running.wait_value(service_name, "k7", "v7", BACK)
 
 
-def test_fault_14_hold_of_a_time(access, service_name):
+def test_hold_of_a_time(access, service_name):
     case = access(config="[service *]\nhold=3s\n")
     start = case.narrow()
     case.wait_held()
@@ -146,7 +146,7 @@ def test_fault_14_hold_of_a_time(access, service_name):
     assert case.running.wait_state(service_name, "live", BACK)["keys"] == 0
 
 
-def test_fault_14_hold_is_taken_from_a_reload(access, service_name):
+def test_hold_is_taken_from_a_reload(access, service_name):
     case = access()
     case.narrow()
     case.wait_held()
@@ -155,7 +155,7 @@ def test_fault_14_hold_is_taken_from_a_reload(access, service_name):
     case.running.wait_value(service_name, "k7", None, BACK)
 
 
-def test_fault_14_token_deleted(access, service_name):
+def test_token_deleted(access, service_name):
     """403: an error; nothing is held, as nothing was said about the keys."""
     case = access()
     with Reads(case.running, service_name, "k7") as reads:
@@ -166,7 +166,7 @@ def test_fault_14_token_deleted(access, service_name):
     assert reads.entries == [30]
 
 
-def test_fault_14_list_policy(access, service_name, prefix):
+def test_list_policy(access, service_name, prefix):
     """With enable_key_list_policy a token that may read each key, but not list them, gets 403."""
     case = access(rules=LIST)
     with Reads(case.running, service_name, "k7") as reads:

@@ -31,7 +31,7 @@ def put_until_taken(agent, key, value, deadline=40):
 
 # --- an agent goes away -----------------------------------------------------------------------------------------------
 
-def test_fault_2_agent_down_at_start_without_a_backup(daemon, consul_factory, service_name, prefix):
+def test_agent_down_at_start_without_a_backup(daemon, consul_factory, service_name, prefix):
     agent = consul_factory()
     agent.put(prefix + "a", "1")
     agent.kill9()
@@ -50,7 +50,7 @@ def test_fault_2_agent_down_at_start_without_a_backup(daemon, consul_factory, se
     assert waiting.stdout == b"1\n"
 
 
-def test_fault_3_agent_killed_in_a_long_poll(daemon, consul_factory, service_name, prefix):
+def test_agent_killed_in_a_long_poll(daemon, consul_factory, service_name, prefix):
     agent = consul_factory()
     agent.put(prefix + "a", "1")
     running = daemon(source=f"consul:{agent.url}")
@@ -71,7 +71,7 @@ def test_fault_3_agent_killed_in_a_long_poll(daemon, consul_factory, service_nam
     assert running.service(service_name)["last_error"] is None
 
 
-def test_fault_4_agent_stopped_in_a_long_poll(daemon, consul_factory, service_name, prefix):
+def test_agent_stopped_in_a_long_poll(daemon, consul_factory, service_name, prefix):
     """It answers blocked queries with 200 and the index they had, on its way out: one read at once, then back-off."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
@@ -97,7 +97,7 @@ def test_fault_4_agent_stopped_in_a_long_poll(daemon, consul_factory, service_na
     assert reads.seen() == ["1", "2"]
 
 
-def test_fault_5_agent_stopped_for_a_moment(daemon, consul_factory, service_name, prefix):
+def test_agent_stopped_for_a_moment(daemon, consul_factory, service_name, prefix):
     """SIGSTOP: reads and the status go on; what was under way is answered afterwards."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
@@ -115,7 +115,7 @@ def test_fault_5_agent_stopped_for_a_moment(daemon, consul_factory, service_name
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_fault_5_agent_that_accepts_and_does_not_answer(daemon, consul_factory, service_name, prefix):
+def test_agent_that_accepts_and_does_not_answer(daemon, consul_factory, service_name, prefix):
     """SIGSTOP, for longer than a poll of wait=1s can take: 1 s x 17/16 + 7 s + 6 s."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
@@ -152,7 +152,7 @@ def test_change_during_an_outage(daemon, consul_factory, service_name, prefix):
 @pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("asked", ["follower", "leader"])
-def test_fault_6_leader_killed(daemon, consul_cluster, service_name, prefix, asked):
+def test_leader_killed(daemon, consul_cluster, service_name, prefix, asked):
     """Fresh again within 2 s of Consul taking writes, whether the daemon asks the leader or another server."""
     leader = consul_cluster.wait_leader()
     others = consul_cluster.followers()
@@ -171,7 +171,7 @@ def test_fault_6_leader_killed(daemon, consul_cluster, service_name, prefix, ask
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_fault_7_quorum_lost(daemon, consul_cluster, service_name, prefix):
+def test_quorum_lost(daemon, consul_cluster, service_name, prefix):
     leader = consul_cluster.wait_leader()
     leader.put(prefix + "a", "1")
     asked, other = consul_cluster.followers()
@@ -206,7 +206,7 @@ def fill(agent, prefix):
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_fault_8_log_that_is_not_replayed_yet(daemon, consul_factory, service_name, prefix):
+def test_log_that_is_not_replayed_yet(daemon, consul_factory, service_name, prefix):
     """A server that comes back answers for some tens of milliseconds with part of what it has."""
     agent = consul_factory()
     fill(agent, prefix)
@@ -226,7 +226,7 @@ def test_fault_8_log_that_is_not_replayed_yet(daemon, consul_factory, service_na
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_fault_8_server_of_a_cluster_that_comes_back(daemon, consul_cluster, service_name, prefix):
+def test_server_of_a_cluster_that_comes_back(daemon, consul_cluster, service_name, prefix):
     asked = consul_cluster.followers()[0]
     fill(asked, prefix)
     running = daemon(source=f"consul:{asked.url}", config="[consul]\nwait=1s\n")
@@ -243,7 +243,7 @@ def test_fault_8_server_of_a_cluster_that_comes_back(daemon, consul_cluster, ser
     assert reads.entries == [2400] and reads.seen() == ["x" * 100, "new"]
 
 
-def test_fault_8_part_of_the_log_on_the_double(daemon, double, service_name, prefix):
+def test_part_of_the_log_on_the_double(daemon, double, service_name, prefix):
     """As measured on a real server: 540 of 2400 keys, a lower index, and only `consistent` is right."""
     for number in range(2400):
         double.put(f"{prefix}k{number:04d}", "x")
@@ -264,7 +264,7 @@ def test_fault_8_part_of_the_log_on_the_double(daemon, double, service_name, pre
     assert reads.entries == [2400] and reads.seen() == ["x"]
 
 
-def test_fault_9_follower_that_knows_nothing_yet(daemon, double, service_name, prefix):
+def test_follower_that_knows_nothing_yet(daemon, double, service_name, prefix):
     """404 at index 1, as a real follower answered after its restart, until a consistent read says otherwise."""
     for number in range(20):
         double.put(f"{prefix}k{number}", "x")
@@ -302,7 +302,7 @@ def restore(agent, snapshot):
     return time.monotonic()
 
 
-def test_fault_10_snapshot_restored(daemon, consul_factory, service_name, prefix):
+def test_snapshot_restored(daemon, consul_factory, service_name, prefix):
     """The poll is woken with the old contents at the old index, and would then sleep for its whole wait."""
     agent = consul_factory()
     agent.txn_set({prefix + "a": "1", prefix + "b": "kept"})
@@ -322,7 +322,7 @@ def test_fault_10_snapshot_restored(daemon, consul_factory, service_name, prefix
     assert reads.seen() == ["1", "2", "1", "3"]
 
 
-def test_fault_10_snapshot_of_a_store_without_the_keys(daemon, consul_factory, service_name, prefix):
+def test_snapshot_of_a_store_without_the_keys(daemon, consul_factory, service_name, prefix):
     """Nothing, at an index that is not newer, is never a deletion: somebody has to say so."""
     agent = consul_factory()
     agent.put("other", "1")
@@ -346,7 +346,7 @@ def test_fault_10_snapshot_of_a_store_without_the_keys(daemon, consul_factory, s
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_fault_11_cluster_wiped(daemon, consul_factory, service_name, prefix):
+def test_cluster_wiped(daemon, consul_factory, service_name, prefix):
     """Empty data, indexes start low: the contents stay, and the new ones win once they are there."""
     agent = consul_factory()
     for number in range(30):
@@ -365,7 +365,7 @@ def test_fault_11_cluster_wiped(daemon, consul_factory, service_name, prefix):
     assert reads.seen() == ["29", "new world", "and on"]
 
 
-def test_fault_12_index_backwards(daemon, double, service_name, prefix):
+def test_index_backwards(daemon, double, service_name, prefix):
     """Lower index, other content: the watch starts over at 0 and believes a second read."""
     double.index = 900
     double.put(prefix + "a", "1")
@@ -388,7 +388,7 @@ def test_fault_12_index_backwards(daemon, double, service_name, prefix):
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_fault_13_deletion_that_left_no_trace_in_the_index(daemon, consul_factory, service_name, prefix):
+def test_deletion_that_left_no_trace_in_the_index(daemon, consul_factory, service_name, prefix):
     """After 15 minutes the tombstone of a deletion is gone and the index is what it was: content differs, index does not.
 
     Two real stores with the same index in the place of one that was waited for: {a, b at N}, then {b at N}.
