@@ -40,6 +40,7 @@ class Reads:
 
     def __enter__(self):
         self._thread.start()
+        wait_until(lambda: self.entries or self.error, what="the first read")
         return self
 
     def __exit__(self, kind, *_):
