@@ -61,6 +61,23 @@ def test_resync_broken_for_ever(starved, double, service_name, prefix):
     assert reads.seen() == [str(number) for number in range(1, 12)]
 
 
+@pytest.mark.parametrize("words", ["one", "all"])
+def test_resync_on_demand(daemon, double, service_name, prefix, words):
+    """Content that changed without a word: found when somebody asks for it, not in a quarter of an hour."""
+    double.put(prefix + "a", "1")
+    running = daemon(source=f"consul:{double.url}")
+    assert running.get(service_name, "a") == "1"
+    double.wait_blocked(prefix)
+    double.put(prefix + "a", "2", silent=True)
+    holds_for(lambda: running.get(service_name, "a") == "1", 0.5, "the loss")
+    denied = running.cli("resync", wrapper=("setpriv", "--reuid=12345", "--clear-groups"))
+    assert denied.returncode == 4 and b"operators" in denied.stderr
+    assert running.cli("resync", service_name + "x").returncode == 1, "nobody uses that one"
+    done = running.cli("resync", *([service_name] if words == "one" else []))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    running.wait_value(service_name, "a", "2", BACK)
+
+
 # --- load and time ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.long
