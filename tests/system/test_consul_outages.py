@@ -71,6 +71,7 @@ def test_agent_killed_in_a_long_poll(daemon, consul_factory, service_name, prefi
     assert running.service(service_name)["last_error"] is None
 
 
+@pytest.mark.long
 def test_agent_stopped_in_a_long_poll(daemon, consul_factory, service_name, prefix):
     """It answers blocked queries with 200 and the index they had, on its way out: one read at once, then back-off."""
     agent = consul_factory()

@@ -57,6 +57,7 @@ def access(daemon, consul_factory, service_name, prefix):
     return lambda **options: Access(daemon, consul_factory, service_name, prefix, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["token", "anonymous"])
 def test_policy_narrowed(access, service_name, tmp_path, how):
     """404 with a valid index, as if everything was deleted: held, and told once, until the keys come back."""
@@ -90,6 +91,7 @@ def test_policy_narrowed(access, service_name, tmp_path, how):
     running.wait_value(service_name, "k7", "new", FRESH)
 
 
+@pytest.mark.long
 def test_policy_narrowed_to_some_keys(access, service_name, prefix):
     case = access()
     with Reads(case.running, service_name, "k7") as reads:
@@ -136,6 +138,7 @@ def test_held_answer_is_accepted(access, service_name, prefix):
     running.wait_value(service_name, "k7", "v7", BACK)
 
 
+@pytest.mark.long
 def test_hold_of_a_time(access, service_name):
     case = access(config="[service *]\nhold=3s\n")
     start = case.narrow()
