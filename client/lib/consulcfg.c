@@ -292,6 +292,12 @@ uint64_t ccfg_view_generation(const ccfg_view *view)
 	return view->generation;
 }
 
+uint64_t ccfg_current(ccfg *cfg)
+{
+	return handle_is_current(cfg) ? atomic_load_explicit(&cfg->generation, memory_order_acquire)
+				      : 0;
+}
+
 int ccfg_wait(ccfg *cfg, uint64_t after_generation, int timeout_ms)
 {
 	return handle_wait(cfg, after_generation, deadline_after_ms(timeout_ms));

@@ -219,6 +219,24 @@ bool ccfg_view_next(
 /* The view's generation, 0 while there is no data. Opaque but for: another number, other data. */
 uint64_t ccfg_view_generation(const ccfg_view *view);
 
+/*
+ * For who keeps what it made of a view: the generation that a read would answer from at once, a few
+ * loads from memory; 0 when a read would first look for a newer one, or has no data. Never waits.
+ *
+ *	if (ccfg_current(cfg) != made_of || made_of == 0)
+ *		make_anew(ccfg_pin(cfg));
+ */
+uint64_t ccfg_current(ccfg *cfg);
+
+/*
+ * Text by the grammar of the typed reads, for values of views: 0 and *ret, or with *ret untouched
+ * -EINVAL (does not parse), -ERANGE (parses, does not fit the type). `text` needs no NUL.
+ */
+int ccfg_parse_bool(const char *text, size_t len, bool *ret);
+int ccfg_parse_int64(const char *text, size_t len, int64_t *ret);
+int ccfg_parse_double(const char *text, size_t len, double *ret);
+int ccfg_parse_duration_us(const char *text, size_t len, uint64_t *ret);
+
 /* --- changes ------------------------------------------------------------------------------- */
 
 /*

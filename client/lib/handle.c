@@ -140,6 +140,7 @@ static struct ccfg_view *publish(struct ccfg *h, struct ccfg_view *view)
 	struct ccfg_view *old = handle_newest(h);
 
 	atomic_store(&h->view, view);
+	atomic_store_explicit(&h->generation, view->generation, memory_order_release);
 	for (struct bound *bound = h->bounds; bound; bound = bound->next)
 		bound_update(bound, view);
 	events_set_news(&h->events, true);
@@ -384,6 +385,7 @@ static int handle_init(struct ccfg *h, struct ccfg_view *view)
 	hazard_set_up();
 	atomic_init(&h->epoch, fork_epoch());
 	atomic_init(&h->view, view);
+	atomic_init(&h->generation, view->generation);
 	atomic_init(&h->change, &no_slot);
 	atomic_init(&h->seen, EVER_DIFFERENT);
 	h->events = EVENTS_NONE;

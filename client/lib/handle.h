@@ -21,6 +21,7 @@ struct ccfg {
 	_Atomic(const _Atomic uint64_t *) change; /* what says that there is something newer */
 	_Atomic uint64_t seen; /* ... when it is no longer this */
 	const void *_Atomic view; /* struct ccfg_view, never NULL; written under the lock */
+	_Atomic uint64_t generation; /* the view's; written after it */
 
 	char service[LIMIT_SERVICE_NAME + 1];
 	bool is_manual; /* reads take nothing: only dispatch and wait do */

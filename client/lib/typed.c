@@ -1,5 +1,5 @@
 /*
- * Typed reads: a lookup and the value grammar; bound values.
+ * Typed reads: a lookup and the value grammar; the grammar alone; bound values.
  */
 #include "client/lib/handle.h"
 #include "proto/value.h"
@@ -19,6 +19,11 @@
 			r = value_##name(value, len, ret);                                         \
 		handle_leave(read);                                                                \
 		return r;                                                                          \
+	}                                                                                          \
+                                                                                                   \
+	int ccfg_parse_##name(const char *text, size_t len, type *ret)                             \
+	{                                                                                          \
+		return text ? value_##name(text, len, ret) : -EINVAL;                              \
 	}                                                                                          \
                                                                                                    \
 	type ccfg_get_##name(ccfg *cfg, const char *key, type fallback)                            \

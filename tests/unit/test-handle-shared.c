@@ -76,6 +76,30 @@ static void a_change_is_seen_in_the_slot(void **state)
 	ccfg_close(cfg);
 }
 
+static void whether_there_is_something_newer_is_told_without_taking_it(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d), *manual;
+	uint64_t generation = handle_newest_generation(cfg);
+	unsigned n_fetches = d->n_fetches;
+
+	assert_int_equal(ccfg_current(cfg), generation);
+	fake_daemon_put(d, "db/pool", "8");
+	assert_int_equal(ccfg_current(cfg), 0);
+	assert_int_equal(handle_newest_generation(cfg), generation);
+	assert_int_equal(d->n_fetches, n_fetches);
+	assert_int_equal(ccfg_get_int64(cfg, "db/pool", -1), 8);
+	assert_int_not_equal(ccfg_current(cfg), generation);
+	assert_int_equal(ccfg_current(cfg), handle_newest_generation(cfg));
+	ccfg_close(cfg);
+
+	assert_int_equal(open_at(d, 0, CCFG_MANUAL, &manual), 0);
+	generation = ccfg_current(manual);
+	fake_daemon_put(d, "db/pool", "9");
+	assert_int_equal(ccfg_current(manual), generation);
+	ccfg_close(manual);
+}
+
 /* What comes twice at the same moment, by the slot and by word of the daemon, is taken once. */
 static void a_descriptor_meets_its_own_reply(void **state)
 {
@@ -236,6 +260,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_change_is_seen_in_the_slot),
+		TEST(whether_there_is_something_newer_is_told_without_taking_it),
 		TEST(a_descriptor_meets_its_own_reply),
 		TEST(other_versions_are_read_over_the_socket),
 		TEST(hostile_images_do_no_harm),

@@ -99,6 +99,27 @@ static void typed_values_are_read(void **state)
 	ccfg_close(cfg);
 }
 
+/* A value that lies in a view is text with a length. */
+static void the_grammar_is_there_without_a_handle(void **state)
+{
+	int64_t i = -1;
+	double f = -1;
+	uint64_t us = 1;
+	bool b = false;
+
+	(void)state;
+	assert_int_equal(ccfg_parse_int64("-42\nrest", 4, &i), 0);
+	assert_int_equal(i, -42);
+	assert_int_equal(ccfg_parse_int64("42 ", 3, &i), -EINVAL);
+	assert_int_equal(ccfg_parse_int64(NULL, 0, &i), -EINVAL);
+	assert_int_equal(ccfg_parse_int64("9223372036854775808", 19, &i), -ERANGE);
+	assert_int_equal(i, -42);
+	assert_int_equal(ccfg_parse_bool("Yes", 3, &b), 0);
+	assert_int_equal(ccfg_parse_double("1e-3", 4, &f), 0);
+	assert_int_equal(ccfg_parse_duration_us("250ms", 5, &us), 0);
+	assert_true(b && f == 1e-3 && us == 250 * USEC_PER_MSEC);
+}
+
 static void a_pinned_view_stays_as_it_is(void **state)
 {
 	struct fake_daemon *d = *state;
@@ -363,6 +384,7 @@ int main(void)
 		TEST(values_are_read),
 		TEST(a_value_of_any_length_fills_a_buffer_of_any_size_and_no_more),
 		TEST(typed_values_are_read),
+		TEST(the_grammar_is_there_without_a_handle),
 		TEST(a_pinned_view_stays_as_it_is),
 		TEST(arguments_are_checked),
 		TEST(opening_without_a_daemon_ends_in_time),
