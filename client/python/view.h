@@ -1,0 +1,8 @@
+/*
+ * View: one generation of a config, for reads that belong together.
+ */
+#pragma once
+
+#include "reader.h"
+
+extern PyTypeObject view_type;
