@@ -6,7 +6,8 @@
 #include "errors.h"
 
 struct change {
-	PyObject_HEAD struct change_record *record;
+	PyObject ob_base;
+	struct change_record *record;
 	PyObject *service;
 };
 

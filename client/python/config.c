@@ -35,7 +35,8 @@ static void close_handle(struct config *c)
 	ccfg *handle = c->handle;
 
 	c->handle = NULL;
-	Py_BEGIN_ALLOW_THREADS ccfg_close(handle);
+	Py_BEGIN_ALLOW_THREADS
+	ccfg_close(handle);
 	Py_END_ALLOW_THREADS
 }
 
@@ -108,8 +109,10 @@ int config_refresh(struct reader *r)
 	ccfg *cfg = r->cfg;
 
 	config_enter(c);
-	Py_BEGIN_ALLOW_THREADS view = ccfg_pin(cfg);
-	Py_END_ALLOW_THREADS config_leave(c);
+	Py_BEGIN_ALLOW_THREADS
+	view = ccfg_pin(cfg);
+	Py_END_ALLOW_THREADS
+	config_leave(c);
 	if (!r->cfg) {
 		ccfg_unpin(view);
 		errors_closed(r->service);
@@ -183,10 +186,14 @@ static int open_handle(
 
 	for (;;) {
 		options->timeout_ms = next_slice(began, timeout_ms);
-		Py_BEGIN_ALLOW_THREADS if (timeout_ms == 0 && !(options->flags & CCFG_NOWAIT)) r =
-			open_at_once(service, options, ret_cfg);
-		else r = ccfg_open(service, options, ret_cfg);
-		Py_END_ALLOW_THREADS if (!may_come(r) || options->flags & CCFG_NOWAIT) return r;
+		Py_BEGIN_ALLOW_THREADS
+		if (timeout_ms == 0 && !(options->flags & CCFG_NOWAIT))
+			r = open_at_once(service, options, ret_cfg);
+		else
+			r = ccfg_open(service, options, ret_cfg);
+		Py_END_ALLOW_THREADS
+		if (!may_come(r) || options->flags & CCFG_NOWAIT)
+			return r;
 		if (PyErr_CheckSignals() < 0)
 			return 1;
 		if (next_slice(began, timeout_ms) == 0)
@@ -210,8 +217,10 @@ static PyObject *wrap(PyTypeObject *type, ccfg *cfg, PyObject *service)
 	if (c->watches) {
 		const ccfg_view *view;
 
-		Py_BEGIN_ALLOW_THREADS view = ccfg_pin(cfg);
-		Py_END_ALLOW_THREADS c->reader.pinned = pinned_new(view);
+		Py_BEGIN_ALLOW_THREADS
+		view = ccfg_pin(cfg);
+		Py_END_ALLOW_THREADS
+		c->reader.pinned = pinned_new(view);
 	}
 	if (!c->reader.pinned)
 		Py_CLEAR(c);
@@ -237,10 +246,11 @@ static PyObject *new (PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	if (!name)
 		return NULL;
 	if (image) {
-		Py_BEGIN_ALLOW_THREADS r = ccfg_open_image(image, &cfg);
-		Py_END_ALLOW_THREADS return r < 0
-			? errors_other(service, "the image cannot be read", r)
-			: wrap(type, cfg, service);
+		Py_BEGIN_ALLOW_THREADS
+		r = ccfg_open_image(image, &cfg);
+		Py_END_ALLOW_THREADS
+		return r < 0 ? errors_other(service, "the image cannot be read", r)
+			     : wrap(type, cfg, service);
 	}
 	r = strlen(name) == (size_t)len ? open_handle(name, &options, timeout_ms, &cfg) : -EINVAL;
 	if (r < 0)
@@ -309,8 +319,10 @@ static PyObject *method_wait(PyObject *self, PyObject *args)
 		if (!cfg)
 			return errors_closed(c->reader.service);
 		config_enter(c);
-		Py_BEGIN_ALLOW_THREADS r = ccfg_wait(cfg, after, slice);
-		Py_END_ALLOW_THREADS config_leave(c);
+		Py_BEGIN_ALLOW_THREADS
+		r = ccfg_wait(cfg, after, slice);
+		Py_END_ALLOW_THREADS
+		config_leave(c);
 		if (PyErr_CheckSignals() < 0)
 			return NULL;
 		if (r == 0 && c->reader.cfg)
@@ -332,8 +344,10 @@ static PyObject *method_info(PyObject *self, PyObject *unused)
 	if (!cfg)
 		return errors_closed(c->reader.service);
 	config_enter(c);
-	Py_BEGIN_ALLOW_THREADS r = ccfg_info(cfg, &info);
-	Py_END_ALLOW_THREADS config_leave(c);
+	Py_BEGIN_ALLOW_THREADS
+	r = ccfg_info(cfg, &info);
+	Py_END_ALLOW_THREADS
+	config_leave(c);
 	if (r < 0)
 		return errors_other(c->reader.service, "its state cannot be told", r);
 	return Py_BuildValue("iiKKKKKKK", (int)info.state, -info.error,

@@ -33,11 +33,13 @@ static int collect(struct config *c)
 	int r;
 
 	config_enter(c);
-	Py_BEGIN_ALLOW_THREADS batch = &own;
+	Py_BEGIN_ALLOW_THREADS
+	batch = &own;
 	r = ccfg_dispatch(cfg);
 	batch = NULL;
-	Py_END_ALLOW_THREADS for (struct change_record *record = own.first; record;
-				  record = record->next) Py_INCREF((PyObject *)record->watch);
+	Py_END_ALLOW_THREADS
+	for (struct change_record *record = own.first; record; record = record->next)
+		Py_INCREF((PyObject *)record->watch);
 	while (*end)
 		end = &(*end)->next;
 	*end = own.first;

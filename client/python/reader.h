@@ -7,7 +7,8 @@
 #include "pinned.h"
 
 struct reader {
-	PyObject_HEAD ccfg *cfg; /* NULL: a view, or closed */
+	PyObject ob_base;
+	ccfg *cfg; /* NULL: a view, or closed */
 	struct pinned *pinned; /* NULL: closed */
 	PyObject *service; /* str */
 };

@@ -5,7 +5,8 @@
 #include "errors.h"
 
 struct field {
-	PyObject_HEAD Py_ssize_t index; /* of its cell */
+	PyObject ob_base;
+	Py_ssize_t index; /* of its cell */
 	PyObject *name; /* of the attribute */
 	PyObject *keys; /* tuple of str: tried one after the other */
 };
@@ -16,11 +17,24 @@ struct cell {
 	PyObject *raw; /* bytes it was made of, or None */
 };
 
+/*
+ * Where an attribute's cell is: spares the lookup in the class and the call of the descriptor. Good
+ * while the class has the version that it was written for.
+ */
+struct hint {
+	PyObject *name; /* the field's own, which is interned; NULL: none */
+	struct cell *cell;
+	unsigned version;
+};
+
 struct settings {
-	PyObject_HEAD struct reader *reader; /* NULL: of a mapping */
+	PyObject ob_base;
+	struct reader *reader; /* NULL: of a mapping */
 	PyObject *mapping; /* dict of str to bytes, or NULL */
 	PyObject *fields; /* tuple: the field of each cell */
 	struct cell *cells;
+	struct hint *hints; /* by the address of the name; one too many for a place does without */
+	size_t mask; /* their number, a power of two, minus 1 */
 };
 
 /* --- reads ------------------------------------------------------------------------------- */
@@ -87,6 +101,13 @@ static int is_same(PyObject *a, PyObject *b)
 	       memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), (size_t)PyBytes_GET_SIZE(a)) == 0;
 }
 
+/* Closed, of a view or a mapping: the slow way knows. */
+static inline bool is_fresh(const struct settings *s, const struct cell *cell)
+{
+	return LIKELY(s->reader && s->reader->cfg && cell->generation != 0) &&
+	       LIKELY(ccfg_current(s->reader->cfg) == cell->generation);
+}
+
 /* A value is made anew only where its bytes have changed. */
 static PyObject *read_slowly(struct settings *s, struct field *field, struct cell *cell)
 {
@@ -139,10 +160,7 @@ static PyObject *field_get(PyObject *self, PyObject *object, PyObject *type)
 	cell = cell_of(s, field);
 	if (UNLIKELY(!cell))
 		return NULL;
-	if (LIKELY(s->reader && s->reader->cfg && cell->generation != 0 &&
-		    ccfg_current(s->reader->cfg) == cell->generation))
-		return give(cell->value);
-	return read_slowly(s, field, cell);
+	return is_fresh(s, cell) ? give(cell->value) : read_slowly(s, field, cell);
 }
 
 static int field_set(PyObject *self, PyObject *object, PyObject *value)
@@ -171,6 +189,7 @@ static int field_init(PyObject *self, PyObject *args, PyObject *kwargs)
 		return -1;
 	}
 	Py_XSETREF(field->name, Py_NewRef(name));
+	PyUnicode_InternInPlace(&field->name);
 	Py_XSETREF(field->keys, Py_NewRef(keys));
 	return 0;
 }
@@ -221,6 +240,8 @@ static int settings_clear(PyObject *self)
 	Py_ssize_t n = s->fields ? PyTuple_GET_SIZE(s->fields) : 0;
 	struct cell *cells = s->cells;
 
+	PyMem_Free(s->hints);
+	s->hints = NULL;
 	s->cells = NULL;
 	Py_CLEAR(s->fields);
 	for (Py_ssize_t i = 0; cells && i < n; i++) {
@@ -231,6 +252,83 @@ static int settings_clear(PyObject *self)
 	Py_CLEAR(s->reader);
 	Py_CLEAR(s->mapping);
 	return 0;
+}
+
+/* 0: it has none now. */
+static inline unsigned version_of(PyTypeObject *type)
+{
+	return PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag : 0;
+}
+
+static inline struct hint *hint_of(const struct settings *s, PyObject *name)
+{
+	return &s->hints[((uintptr_t)name >> 4) & s->mask];
+}
+
+/* Whether the class gives this field for the name: tests patch classes. */
+static bool is_of_class(PyTypeObject *type, PyObject *name, PyObject *field)
+{
+	PyObject *found = PyObject_GetAttr((PyObject *)type, name);
+
+	if (!found)
+		PyErr_Clear();
+	Py_XDECREF(found);
+	return found == field;
+}
+
+/* After a read that went well. */
+static void write_hint(struct settings *s, PyObject *name)
+{
+	unsigned version = version_of(Py_TYPE(s));
+	struct hint *hint = hint_of(s, name);
+
+	if (version == 0 || (hint->name && hint->version == version))
+		return;
+	for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(s->fields); i++) {
+		PyObject *field = PyTuple_GET_ITEM(s->fields, i);
+
+		if (((struct field *)field)->name != name || !is_of_class(Py_TYPE(s), name, field))
+			continue;
+		*hint = (struct hint){ name, &s->cells[i], version };
+		return;
+	}
+}
+
+static PyObject *settings_get_attribute(PyObject *self, PyObject *name)
+{
+	struct settings *s = (struct settings *)self;
+	PyObject *value;
+
+	if (LIKELY(s->hints != NULL)) {
+		const struct hint *hint = hint_of(s, name);
+
+		if (LIKELY(hint->name == name && hint->version == version_of(Py_TYPE(self))) &&
+			is_fresh(s, hint->cell))
+			return give(hint->cell->value);
+	}
+	value = PyObject_GenericGetAttr(self, name);
+	if (value && s->hints)
+		write_hint(s, name);
+	return value;
+}
+
+static int make_cells(struct settings *s, size_t n)
+{
+	size_t n_hints = 8;
+
+	while (n_hints < 8 * n)
+		n_hints *= 2;
+	s->cells = PyMem_Calloc(n + 1, sizeof(*s->cells));
+	s->hints = PyMem_Calloc(n_hints, sizeof(*s->hints));
+	s->mask = n_hints - 1;
+	if (s->cells && s->hints)
+		return 0;
+	PyMem_Free(s->cells);
+	PyMem_Free(s->hints);
+	s->cells = NULL;
+	s->hints = NULL;
+	PyErr_NoMemory();
+	return -1;
 }
 
 /* _attach(source, fields): a Reader, or a dict of str to bytes. Once. */
@@ -249,9 +347,8 @@ static PyObject *settings_attach(PyObject *self, PyObject *args)
 		return PyErr_Format(PyExc_TypeError,
 			"settings are read from a Config, a View or a mapping, not %.100s",
 			Py_TYPE(source)->tp_name);
-	s->cells = PyMem_Calloc((size_t)PyTuple_GET_SIZE(fields) + 1, sizeof(*s->cells));
-	if (!s->cells)
-		return PyErr_NoMemory();
+	if (make_cells(s, (size_t)PyTuple_GET_SIZE(fields)) < 0)
+		return NULL;
 	s->fields = Py_NewRef(fields);
 	if (PyDict_CheckExact(source))
 		s->mapping = Py_NewRef(source);
@@ -297,6 +394,7 @@ PyTypeObject settings_type = {
 	.tp_dealloc = settings_deallocate,
 	.tp_traverse = settings_traverse,
 	.tp_clear = settings_clear,
+	.tp_getattro = settings_get_attribute,
 	.tp_methods = settings_methods,
 	.tp_members = settings_members,
 };

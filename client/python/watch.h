@@ -7,7 +7,8 @@
 #include "config.h"
 
 struct watch {
-	PyObject_HEAD struct config *config; /* NULL: closed */
+	PyObject ob_base;
+	struct config *config; /* NULL: closed */
 	ccfg_watch *watch;
 	PyObject *prefix; /* str */
 	PyObject *callback;
