@@ -5,6 +5,7 @@ the runtime of the address sanitizer loaded before all else.
 """
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from .daemon import build_directory
 from .process import Process, clean_environment, run
 
 
-def package(sanitized=False):
+SANITIZED = "CONSULCFG_TEST_SANITIZED"  # in the environment of a pytest that has the sanitizer loaded
+
+
+def package(sanitized=SANITIZED in os.environ):
     """The directory for PYTHONPATH."""
     plain = build_directory() / "tests/shared"
     if sanitized or not (plain / "consulcfg").is_dir():  # a release build has only one, without sanitizers
@@ -30,6 +34,13 @@ def _address_sanitizer():
         return None
     path = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
     return os.path.realpath(path.strip())
+
+
+def import_package():
+    """The module consulcfg, in this process."""
+    if os.fspath(package()) not in sys.path:
+        sys.path.insert(0, os.fspath(package()))
+    return importlib.import_module("consulcfg")
 
 
 def environment(daemon=None, sanitized=False, extra=None):

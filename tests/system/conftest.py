@@ -11,6 +11,7 @@ from support import process
 from support.consul import Consul, ConsulCluster
 from support.daemon import Daemon, build_directory
 from support.double import Double
+from support.python import import_package
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
@@ -179,3 +180,30 @@ class Tree:
 def tree(tmp_path):
     """An empty directory source."""
     return Tree(tmp_path / "tree")
+
+
+# --- the Python package -----------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def consulcfg():
+    """The module."""
+    return import_package()
+
+
+@pytest.fixture
+def billing(daemon, tree):
+    """A daemon that serves the service billing from `tree`, with a few keys; put() changes one."""
+    tree.put("config/billing/db/url", "postgres://db1")
+    tree.put("config/billing/db/pool", "8")
+    tree.put("config/billing/cache-ttl", "300")
+    serving = daemon(source=tree.source)
+    serving.put = lambda key, value: tree.put(f"config/billing/{key}", value)
+    serving.remove = lambda key: tree.delete(f"config/billing/{key}")
+    return serving
+
+
+@pytest.fixture
+def cfg(consulcfg, billing):
+    """The service billing, open."""
+    with consulcfg.open("billing", socket=billing.socket) as opened:
+        yield opened

@@ -27,6 +27,20 @@ def text(raw: bytes) -> str:
     raise ValueError(f"not UTF-8 (byte {where} of {len(raw)})")
 
 
+def _call(function: Callable, wanted: str, *args: Any, **kwargs: Any) -> Any:
+    """Calls what is not ours: its exception may hold the value, in its text or its arguments."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        kind = type(error).__name__
+    raise ValueError(f"not {wanted}: {kind}")
+
+
+def foreign(parse: Callable[[str], Any]) -> Converter:
+    """The converter of key(parse=...)."""
+    return lambda raw: _call(parse, "what its parse= takes", text(raw))
+
+
 def _line(raw: bytes) -> str:
     return text(raw[:-1] if raw.endswith(b"\n") else raw)
 
@@ -229,6 +243,7 @@ def _dataclass(kind: Any) -> Builder:
         for name in required:
             if name not in value:
                 raise ValueError(f"{where + '.' if where else ''}{name} is missing")
-        return kind(**{name: builder(value[name], f"{where}.{name}" if where else name)
-                       for name, builder in builders.items() if name in value})
+        members = {name: builder(value[name], f"{where}.{name}" if where else name)
+                   for name, builder in builders.items() if name in value}
+        return _call(kind, f"what {kind.__name__} takes", **members)
     return build

@@ -33,7 +33,7 @@ def key(name: Optional[str] = None, *, default: Any = ..., parse: Optional[Calla
         pool: int = consulcfg.key("db/pool", default=8)
         level: Level = consulcfg.key("log/level", parse=Level.from_name)
 
-    parse takes the value's text and gives the attribute's value; a ValueError says that it does not parse.
+    parse takes the value's text and gives the attribute's value; an exception says that it does not parse.
     """
     return _Key(name, default, parse)
 
@@ -236,8 +236,7 @@ def _make_field(cls, name, annotation, prefix):
     default = given.default
     try:
         if given.parse is not None:
-            parse = given.parse
-            convert_value = lambda raw: parse(convert.text(raw))  # noqa: E731
+            convert_value = convert.foreign(given.parse)
         else:
             convert_value = convert.converter(annotation)
     except TypeError as error:
