@@ -14,6 +14,7 @@ def output(done):
     return done.stdout.decode().splitlines()
 
 
+@pytest.mark.long
 def test_all_of_it_with_the_address_sanitizer(daemon):
     """The tests of the package once more, in a pytest that has the sanitizer loaded."""
     files = [f"tests/system/test_python_{name}.py" for name in ("reads", "settings", "changes")]
@@ -235,6 +236,7 @@ gc.collect(); print(before, resident(), sys.getallocatedblocks() - blocks)
     assert after - before < 300_000 and blocks < 20
 
 
+@pytest.mark.long
 def test_many_changes_leave_nothing(billing):
     """What is replaced is given back: memory, mappings, descriptors."""
     child = start_script(COUNTING + """
