@@ -13,7 +13,9 @@ import select
 import sys
 import threading
 import weakref
+from typing import Any
 
+from ._consulcfg import Change
 from .errors import Closed
 
 
@@ -161,10 +163,10 @@ class Changes:
         self._future = None
         self._watch = config.on_change(prefix, _Feed(self))
 
-    def __aiter__(self):
+    def __aiter__(self) -> "Changes":
         return self
 
-    async def __anext__(self):
+    async def __anext__(self) -> Change:
         loop = asyncio.get_running_loop()
         waiters = self._config._waiters
         while not self._pending:
@@ -192,16 +194,16 @@ class Changes:
         if future is not None:
             _resolve(future, _set_result, None)
 
-    async def aclose(self):
+    async def aclose(self) -> None:
         """Ends it: the iteration stops."""
         self._watch.close()
         if self._future is not None:
             _resolve(self._future, _set_result, None)
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> "Changes":
         return self
 
-    async def __aexit__(self, *exc_info):
+    async def __aexit__(self, *exc_info: Any) -> None:
         await self.aclose()
 
     def __del__(self):
@@ -233,17 +235,17 @@ class Dispatcher:
         self._pid = os.getpid()
         self.closed = False
 
-    def close(self):
+    def close(self) -> None:
         """Ends it. Waits for a callback that a thread is in, unless it is called in that."""
         if not self.closed:
             self.closed = True
             if self._pid == os.getpid():
                 self._stop()
 
-    def __enter__(self):
+    def __enter__(self) -> "Dispatcher":
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: Any) -> None:
         self.close()
 
     def __repr__(self):

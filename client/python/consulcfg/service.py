@@ -7,12 +7,13 @@ import math
 import os
 import weakref
 from collections.abc import ItemsView, KeysView, Mapping, ValuesView
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, TypeVar
 
 from . import _consulcfg, loops
 from .errors import InvalidName
 from .paths import Attributes
 
+_R = TypeVar("_R", bound="_Reads")
 _STATES = ("loading", "live", "stale", "backup", "held", "frozen")
 _NEVER_KNOWN = 2**64 - 1
 
@@ -40,7 +41,7 @@ class Info(NamedTuple):
     """attributes of Settings whose values do not parse, as far as they have been read"""
 
 
-class _Reads(Mapping):
+class _Reads(Mapping[str, str]):
     """What Config and View have in common, beyond _consulcfg.Reader."""
 
     __slots__ = ()
@@ -50,10 +51,13 @@ class _Reads(Mapping):
         """Attribute path = key path: cfg.attrs.db.url is cfg["db/url"]."""
         return Attributes(self)
 
-    def __enter__(self):
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self: _R) -> _R:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: Any) -> None:
         self.close()
 
 
@@ -91,15 +95,15 @@ class Config(_consulcfg.Config, _Reads):
         """The newest generation, as a Mapping that does not change: `with cfg.pin() as view: ...`"""
         return View(self)
 
-    def keys(self):
+    def keys(self) -> KeysView[str]:
         """The keys of the newest generation; they do not change any more."""
         return KeysView(self.pin())
 
-    def values(self):
+    def values(self) -> ValuesView[str]:
         """The values of the newest generation."""
         return ValuesView(self.pin())
 
-    def items(self):
+    def items(self) -> ItemsView[str, str]:
         """Keys and values of the newest generation."""
         return ItemsView(self.pin())
 
@@ -130,7 +134,7 @@ class Config(_consulcfg.Config, _Reads):
         finally:
             self._waiters.tell()
 
-    def dispatch_in(self, where) -> "loops.Dispatcher":
+    def dispatch_in(self, where: "asyncio.AbstractEventLoop | str") -> "loops.Dispatcher":
         """Runs dispatch() whenever there is something: in an asyncio loop, or with "thread" in a thread of its own.
 
         Gives a Dispatcher; its close() (or the end of `with`, or close() of the config) ends that. A child of a fork
@@ -156,10 +160,10 @@ class Config(_consulcfg.Config, _Reads):
         self._waiters.close()
         super().close()
 
-    async def __aenter__(self):
+    async def __aenter__(self: _R) -> _R:
         return self
 
-    async def __aexit__(self, *exc_info):
+    async def __aexit__(self, *exc_info: Any) -> None:
         self.close()
 
 
@@ -200,7 +204,8 @@ def open_image(path: "str | os.PathLike[str]", service: str = "image") -> Config
     return Config(service, image=os.fsencode(path))
 
 
-async def open_async(service: str, timeout: Optional[float] = 5, require_live: bool = False, **options) -> Config:
+async def open_async(service: str, timeout: Optional[float] = 5, require_live: bool = False,
+                     **options: Any) -> Config:
     """As open(), without holding up the loop: it waits in a thread."""
     loop = asyncio.get_running_loop()
     opening = loop.run_in_executor(None, lambda: open(service, timeout, require_live, **options))

@@ -7,13 +7,14 @@ import logging
 import sys
 import typing
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TypeVar
 
 from . import _consulcfg, convert
 from .errors import InvalidValue, NoAttribute
 from .service import Config, View, open
 
 _log = logging.getLogger("consulcfg")
+_S = TypeVar("_S", bound="Settings")
 _MISSING: Any = ...  # no default
 
 
@@ -121,7 +122,7 @@ class Settings(_consulcfg.Settings):
             source._settings.add(self)
 
     @classmethod
-    def from_mapping(cls, mapping: "Mapping[str, Any]") -> "typing.Self":
+    def from_mapping(cls: "type[_S]", mapping: "Mapping[str, Any]") -> _S:
         """Settings of keys and values, for a service's own tests: no daemon. Attributes are checked when they are read.
 
             Billing.from_mapping({"cache_ttl": 5, "db/url": "sqlite://"})
@@ -159,7 +160,7 @@ class Settings(_consulcfg.Settings):
         for name in self._fields:
             getattr(self, name)
 
-    def pin(self) -> "typing.Self":
+    def pin(self: _S) -> _S:
         """The same settings of one generation: `with billing.pin() as b: ...`"""
         pinned = type(self).__new__(type(self))
         pinned._bad, pinned._owns, pinned._live = {}, True, self
@@ -171,10 +172,10 @@ class Settings(_consulcfg.Settings):
         if self._owns and self._source is not None:
             self._source.close()
 
-    def __enter__(self):
+    def __enter__(self: _S) -> _S:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: Any) -> None:
         self.close()
 
     def __repr__(self):
