@@ -1,9 +1,9 @@
-#include "change.h"
+#include "client/python/change.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "errors.h"
+#include "client/python/errors.h"
 
 struct change {
 	PyObject ob_base;

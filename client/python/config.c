@@ -1,12 +1,12 @@
-#include "config.h"
+#include "client/python/config.h"
 
 #include <errno.h>
 #include <string.h>
 #include <time.h>
 
-#include "dispatch.h"
-#include "errors.h"
-#include "watch.h"
+#include "client/python/dispatch.h"
+#include "client/python/errors.h"
+#include "client/python/watch.h"
 
 #define SLICE_MS 1000 /* a wait looks this often whether it was closed or a signal came */
 

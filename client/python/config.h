@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-#include "reader.h"
+#include "client/python/reader.h"
 
 struct change_record;
 

@@ -1,8 +1,8 @@
-#include "dispatch.h"
+#include "client/python/dispatch.h"
 
-#include "change.h"
-#include "errors.h"
-#include "watch.h"
+#include "client/python/change.h"
+#include "client/python/errors.h"
+#include "client/python/watch.h"
 
 /* Of the thread that is in ccfg_dispatch(). */
 struct batch {

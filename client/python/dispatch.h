@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "config.h"
+#include "client/python/config.h"
 
 /* For ccfg_on_change(); userdata is a struct watch. */
 void dispatch_note(ccfg *cfg, const struct ccfg_change *change, void *userdata);

@@ -1,4 +1,4 @@
-#include "errors.h"
+#include "client/python/errors.h"
 
 #include <errno.h>
 #include <string.h>

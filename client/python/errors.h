@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "module.h"
+#include "client/python/module.h"
 
 /* Looks them up in consulcfg.errors. -1 with an exception. */
 int errors_set_up(void);

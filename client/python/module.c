@@ -1,15 +1,15 @@
 /*
  * The module consulcfg._consulcfg: types, and the grammar for the package's converters.
  */
-#include "module.h"
+#include "client/python/module.h"
 
-#include "change.h"
-#include "config.h"
-#include "errors.h"
-#include "settings.h"
-#include "values.h"
-#include "view.h"
-#include "watch.h"
+#include "client/python/change.h"
+#include "client/python/config.h"
+#include "client/python/errors.h"
+#include "client/python/settings.h"
+#include "client/python/values.h"
+#include "client/python/view.h"
+#include "client/python/watch.h"
 
 /* parse(kind, bytes): ValueError says why not, without the value. */
 static PyObject *parse(PyObject *self, PyObject *args)

@@ -1,4 +1,4 @@
-#include "pinned.h"
+#include "client/python/pinned.h"
 
 struct pinned *pinned_new(const ccfg_view *view)
 {

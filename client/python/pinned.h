@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "module.h"
+#include "client/python/module.h"
 
 struct pinned {
 	const ccfg_view *view;

@@ -1,10 +1,10 @@
-#include "reader.h"
+#include "client/python/reader.h"
 
 #include <string.h>
 
-#include "config.h"
-#include "errors.h"
-#include "values.h"
+#include "client/python/config.h"
+#include "client/python/errors.h"
+#include "client/python/values.h"
 
 int reader_refresh(struct reader *r)
 {

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "pinned.h"
+#include "client/python/pinned.h"
 
 struct reader {
 	PyObject ob_base;

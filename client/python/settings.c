@@ -1,8 +1,6 @@
-#include "settings.h"
+#include "client/python/settings.h"
 
-#include <structmember.h>
-
-#include "errors.h"
+#include "client/python/errors.h"
 
 struct field {
 	PyObject ob_base;
@@ -210,12 +208,22 @@ static void field_deallocate(PyObject *self)
 	Py_TYPE(self)->tp_free(self);
 }
 
-static PyMemberDef field_members[] = {
-	{ "name", T_OBJECT, offsetof(struct field, name), READONLY, "The attribute's name." },
-	{ "keys", T_OBJECT, offsetof(struct field, keys), READONLY,
-		"The keys that it is read from, tried in order." },
-	{ "index", T_PYSSIZET, offsetof(struct field, index), READONLY, NULL },
-	{ NULL, 0, 0, 0, NULL },
+static PyObject *field_get_name(PyObject *self, void *closure)
+{
+	(void)closure;
+	return Py_NewRef(((struct field *)self)->name);
+}
+
+static PyObject *field_get_keys(PyObject *self, void *closure)
+{
+	(void)closure;
+	return Py_NewRef(((struct field *)self)->keys);
+}
+
+static PyGetSetDef field_attributes[] = {
+	{ "name", field_get_name, NULL, "The attribute's name.", NULL },
+	{ "keys", field_get_keys, NULL, "The keys that it is read from, tried in order.", NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 PyTypeObject field_type = {
@@ -229,7 +237,7 @@ PyTypeObject field_type = {
 	.tp_traverse = field_traverse,
 	.tp_descr_get = field_get,
 	.tp_descr_set = field_set,
-	.tp_members = field_members,
+	.tp_getset = field_attributes,
 };
 
 /* --- settings ---------------------------------------------------------------------------- */
@@ -380,9 +388,17 @@ static PyMethodDef settings_methods[] = {
 	{ NULL, NULL, 0, NULL },
 };
 
-static PyMemberDef settings_members[] = {
-	{ "_source", T_OBJECT, offsetof(struct settings, reader), READONLY, NULL },
-	{ NULL, 0, 0, 0, NULL },
+static PyObject *settings_get_source(PyObject *self, void *closure)
+{
+	struct settings *s = (struct settings *)self;
+
+	(void)closure;
+	return Py_NewRef(s->reader ? (PyObject *)s->reader : Py_None);
+}
+
+static PyGetSetDef settings_attributes[] = {
+	{ "_source", settings_get_source, NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 PyTypeObject settings_type = {
@@ -396,5 +412,5 @@ PyTypeObject settings_type = {
 	.tp_clear = settings_clear,
 	.tp_getattro = settings_get_attribute,
 	.tp_methods = settings_methods,
-	.tp_members = settings_members,
+	.tp_getset = settings_attributes,
 };

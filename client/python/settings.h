@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "reader.h"
+#include "client/python/reader.h"
 
 extern PyTypeObject field_type;
 extern PyTypeObject settings_type;

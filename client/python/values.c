@@ -1,4 +1,4 @@
-#include "values.h"
+#include "client/python/values.h"
 
 #include <datetime.h>
 #include <errno.h>

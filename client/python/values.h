@@ -3,7 +3,7 @@
  */
 #pragma once
 
-#include "module.h"
+#include "client/python/module.h"
 
 enum value_kind { VALUE_INT, VALUE_FLOAT, VALUE_BOOL, VALUE_DURATION };
 

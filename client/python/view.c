@@ -1,6 +1,6 @@
-#include "view.h"
+#include "client/python/view.h"
 
-#include "config.h"
+#include "client/python/config.h"
 
 static PyObject *new (PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {

@@ -3,6 +3,6 @@
  */
 #pragma once
 
-#include "reader.h"
+#include "client/python/reader.h"
 
 extern PyTypeObject view_type;

@@ -1,9 +1,9 @@
-#include "watch.h"
+#include "client/python/watch.h"
 
 #include <string.h>
 
-#include "dispatch.h"
-#include "errors.h"
+#include "client/python/dispatch.h"
+#include "client/python/errors.h"
 
 PyObject *watch_open(struct config *c, PyObject *prefix, PyObject *callback)
 {

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "config.h"
+#include "client/python/config.h"
 
 struct watch {
 	PyObject ob_base;

@@ -11,6 +11,9 @@ options=(
     # libbsd's, which it does not read.
     '-DRB_GENERATE_INTERNAL(name,type,field,compare,attributes)='
     '-DRB_FOREACH(x,name,head)=while((x=next(head)))'
+    # Python's.
+    -DPy_BEGIN_ALLOW_THREADS= -DPy_END_ALLOW_THREADS= '-DPy_RETURN_NONE=return NULL' '-DPy_RETURN_TRUE=return NULL'
+    '-DPy_RETURN_FALSE=return NULL'
     --suppress=memleak --suppress=resourceLeak # it does not know the cleanup attribute; LeakSanitizer looks
     --suppress=varFuncNullUB # NULL is an integer in C++ only
 )

@@ -51,4 +51,5 @@ may_include proto/ 'proto/'
 may_include daemon/ 'proto/|daemon/'
 may_include client/lib/ 'proto/|client/lib/'
 may_include client/tools/ 'proto/|client/lib/|client/tools/'
+may_include client/python/ 'client/python/'
 exit "$status"

@@ -55,10 +55,6 @@ print("ready")
 print([queue.get(timeout=20) for _ in children])
 for process in children:
     process.join()
-try:
-    multiprocessing.get_context("spawn").Process(target=print, args=(cfg,)).start()
-except TypeError as error:
-    print(error)
 cfg.close()
 print(len(changes))
 """, billing.tmp_path, daemon=billing, sanitized=False)
@@ -66,7 +62,7 @@ print(len(changes))
     billing.put("db/pool", "9")
     assert child.wait(30) == 0, child.stderr
     lines = child.stdout.decode().splitlines()
-    assert lines[1] == "[(True, 1), (True, 1), (True, 1)]" and "cannot be pickled" in lines[2] and lines[3] == "1"
+    assert lines[1] == "[(True, 1), (True, 1), (True, 1)]" and lines[2] == "1"
 
 
 def test_a_spawned_child_opens_its_own(billing, tmp_path):
@@ -88,10 +84,16 @@ if __name__ == "__main__":
     process.start()
     print(queue.get(timeout=20), repr(queue.get(timeout=20)))
     process.join()
+    with consulcfg.open("billing") as cfg:
+        try:
+            spawn.Process(target=print, args=(cfg,)).start()
+        except TypeError as error:
+            print(error)
 """)
     done = run(["/usr/bin/python3", tmp_path / "program.py"], env=environment(billing, sanitized=True))
-    assert output(done) == ["8 Unavailable('none: no daemon at /none (No such file or directory): give socket= if it is "
-                            "another, or start consulcfgd')"]
+    first, second = output(done)
+    assert first.startswith("8 Unavailable('none: no daemon at /none (No such file or directory): give socket=")
+    assert second.startswith("Config cannot be pickled: ")
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------

@@ -220,7 +220,9 @@ def test_info(billing, cfg):
     assert info.generation == cfg.generation and info.keys == 3 and info.error == 0 and info.bytes > 100
     assert info.digest == billing.service("billing")["digest"] and info.unparsable == 0
     assert info.state == "live" and 0 <= info.age < 60
-    assert info._fields == ("state", "error", "generation", "digest", "keys", "bytes", "age", "index", "unparsable")
+    assert repr(info).startswith("Info(state='live', error=0, generation=")
+    with pytest.raises(AttributeError):
+        info.state = "frozen"
 
 
 def test_only_live_data(consulcfg, double, daemon):

@@ -148,6 +148,11 @@ class Point:
 
 
 @dataclasses.dataclass
+class Node:
+    children: "List[Node]" = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class Guarded:
     x: int
 
@@ -175,7 +180,7 @@ class Shape:
     (Point, '{"x": 1}', Point(1)), (Point, '{"x": 1, "y": 2, "new": 3}', Point(1, 2.0)),
     (Shape, '{"name": "s", "points": [{"x": 1}], "color": "red", "ttl": "5min", "tags": {"a": 1}}',
      Shape("s", [Point(1)], Color.RED, datetime.timedelta(minutes=5), {"a": 1})),
-    (typing.Dict[str, int], '{"a": 1}', {"a": 1}), (List[Point], '[{"x": 1}, {"x": 2}]', [Point(1), Point(2)]),
+    (Node, '{"children": [{"children": []}]}', Node([Node()])), (typing.Dict[str, int], '{"a": 1}', {"a": 1}), (List[Point], '[{"x": 1}, {"x": 2}]', [Point(1), Point(2)]),
 ])
 def test_types(annotation, text, value, consulcfg):
     class Typed(consulcfg.Settings):
@@ -195,6 +200,7 @@ def test_types(annotation, text, value, consulcfg):
     (Point, '{"x": 1, "y": NaN}', "not JSON"), (Point, '{"x": 1, "y": 1e999}', "y is not a number"),
     (Shape, '{"name": "s", "points": [{"x": 1}, {"x": null}]}', r"points\[1\].x is not an integer"),
     (Shape, '{"name": "s", "points": [], "color": "green"}', "color is not one of"),
+    (Node, '{"children":[' * 500 + "]}" * 500, "not JSON: too deep"),
     (typing.Dict[str, int], "[" * 100000, "not JSON: too deep"), (Point, b"\xff", "not UTF-8"),
 ])
 def test_values_that_do_not_parse(annotation, text, reason, consulcfg):

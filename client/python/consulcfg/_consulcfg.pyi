@@ -91,9 +91,10 @@ class Config(Reader):
     def _info(self) -> tuple[int, int, int, int, int, int, int, int, int]: ...
 
 class Field:
-    name: str
-    keys: tuple[str, ...]
-    index: int
+    @property
+    def name(self) -> str: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
     def __init__(self, index: int, name: str, keys: tuple[str, ...]) -> None: ...
 
 class Settings:

@@ -76,7 +76,7 @@ def converter(annotation: Any) -> Converter:
         return _list(arguments[0], tuple)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return _enumeration(annotation)
-    return _json(annotation)
+    return _document(_builder(annotation))
 
 
 def _not_none(annotation: Any, arguments: tuple) -> Any:
@@ -88,11 +88,11 @@ def _not_none(annotation: Any, arguments: tuple) -> Any:
 
 def _list(item: Any, kind: type) -> Converter:
     """Items between commas or newlines; or a JSON array."""
-    convert, from_json = converter(item), _builder(kind[item] if kind is list else tuple[item, ...])
+    convert, from_json = converter(item), _document(_array(_builder(item), kind))
 
     def items(raw: bytes) -> Any:
         if raw.lstrip()[:1] == b"[":
-            return from_json(_load(raw), "")
+            return from_json(raw)
         words = (word.strip() for word in text(raw).replace("\n", ",").split(","))
         return kind(convert(word.encode()) for word in words if word)
     return items
@@ -133,14 +133,17 @@ def _load(raw: bytes) -> Any:
         return json.loads(decoded, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:  # which holds the document
         reason = f"{error.msg} at line {error.lineno} column {error.colno}"
-    except RecursionError:
-        reason = "too deep"
     raise ValueError(f"not JSON: {reason}")
 
 
-def _json(annotation: Any) -> Converter:
-    build = _builder(annotation)
-    return lambda raw: build(_load(raw), "")
+def _document(build: Builder) -> Converter:
+    def document(raw: bytes) -> Any:
+        try:
+            return build(_load(raw), "")
+        except RecursionError:
+            pass
+        raise ValueError("not JSON: too deep")
+    return document
 
 
 def _fault(where: str, wanted: str) -> ValueError:
@@ -229,8 +232,23 @@ def _object(build: Builder) -> Builder:
     return mapping
 
 
+_under_way: dict[type, list[Builder]] = {}  # dataclasses may hold themselves
+
+
 def _dataclass(kind: Any) -> Builder:
     """Unknown members are left alone: the configuration may be ahead of the program."""
+    if kind in _under_way:
+        made = _under_way[kind]
+        return lambda value, where: made[0](value, where)
+    _under_way[kind] = []
+    try:
+        _under_way[kind].append(_make_dataclass(kind))
+        return _under_way[kind][0]
+    finally:
+        del _under_way[kind]
+
+
+def _make_dataclass(kind: Any) -> Builder:
     hints = typing.get_type_hints(kind)
     fields = [field for field in dataclasses.fields(kind) if field.init]
     builders = {field.name: _builder(hints[field.name]) for field in fields}

@@ -242,6 +242,9 @@ class Dispatcher:
             if self._pid == os.getpid():
                 self._stop()
 
+    def _stop(self) -> None:
+        raise NotImplementedError
+
     def __enter__(self) -> "Dispatcher":
         return self
 

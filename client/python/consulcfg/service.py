@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 import os
 import weakref
 from collections.abc import ItemsView, KeysView, Mapping, ValuesView
-from typing import Any, NamedTuple, Optional, TypeVar
+from typing import Any, Optional, TypeVar
 
 from . import _consulcfg, loops
 from .errors import InvalidName
@@ -18,7 +19,8 @@ _STATES = ("loading", "live", "stale", "backup", "held", "frozen")
 _NEVER_KNOWN = 2**64 - 1
 
 
-class Info(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Info:
     """How good it is what reads answer from."""
 
     state: str
@@ -80,6 +82,9 @@ class Config(_consulcfg.Config, _Reads):
     """
 
     __slots__ = ("_waiters", "_dispatcher", "_settings")
+    _waiters: loops.Waiters
+    _dispatcher: "Optional[loops.Dispatcher]"
+    _settings: "weakref.WeakSet[Any]"
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls, *args, **kwargs)
@@ -212,5 +217,10 @@ async def open_async(service: str, timeout: Optional[float] = 5, require_live: b
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(lambda done: done.cancelled() or done.exception() or done.result().close())
+        opening.add_done_callback(_close_unwanted)
         raise
+
+
+def _close_unwanted(opening: "asyncio.Future[Config]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
