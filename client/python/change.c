@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/python/errors.h"
+#include "client/python/values.h"
 
 struct change {
 	PyObject ob_base;
@@ -82,15 +82,10 @@ static PyObject *text_of(struct change *c, bool is_there, const char *value, siz
 
 	if (!is_there)
 		Py_RETURN_NONE;
-	text = PyUnicode_DecodeUTF8(value, (Py_ssize_t)len, NULL);
-	if (text || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
-		return text;
-	PyErr_Clear();
 	key = key_of(c->record);
-	if (key)
-		errors_not_text(c->service, key, -1, (Py_ssize_t)len);
+	text = key ? values_text(c->service, key, value, (Py_ssize_t)len) : NULL;
 	Py_XDECREF(key);
-	return NULL;
+	return text;
 }
 
 static PyObject *get_old(PyObject *self, void *closure)

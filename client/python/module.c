@@ -54,7 +54,7 @@ static int execute(PyObject *module)
 			"consulcfg works in the main interpreter only, not in subinterpreters");
 		return -1;
 	}
-	if (errors_set_up() < 0 || values_set_up() < 0)
+	if (errors_set_up() < 0 || reader_set_up() < 0 || values_set_up() < 0)
 		return -1;
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		if (PyType_Ready(types[i].type) < 0)

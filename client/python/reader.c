@@ -23,24 +23,6 @@ void reader_close(struct reader *r)
 
 /* --- one key ----------------------------------------------------------------------------- */
 
-static PyObject *text_of(struct reader *r, PyObject *key, const char *value, Py_ssize_t len)
-{
-	PyObject *text = PyUnicode_DecodeUTF8(value, len, NULL), *kind, *error, *trace;
-	Py_ssize_t at = 0;
-
-	if (LIKELY(text != NULL) || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
-		return text;
-	/* Python's own would carry the value along. */
-	PyErr_Fetch(&kind, &error, &trace);
-	PyErr_NormalizeException(&kind, &error, &trace);
-	if (error)
-		(void)PyUnicodeDecodeError_GetStart(error, &at);
-	Py_XDECREF(kind);
-	Py_XDECREF(error);
-	Py_XDECREF(trace);
-	return errors_not_text(r->service, key, at, len);
-}
-
 /* NULL without an exception: there is none. */
 static const char *find(struct reader *r, PyObject *key, Py_ssize_t *ret_len)
 {
@@ -65,7 +47,8 @@ static PyObject *subscript(PyObject *self, PyObject *key)
 	Py_ssize_t len;
 	const char *value = find(r, key, &len);
 
-	return LIKELY(value != NULL) ? text_of(r, key, value, len) : absent(r, key, NULL);
+	return LIKELY(value != NULL) ? values_text(r->service, key, value, len)
+				     : absent(r, key, NULL);
 }
 
 static int contains(PyObject *self, PyObject *key)
@@ -77,74 +60,92 @@ static int contains(PyObject *self, PyObject *key)
 	return PyErr_Occurred() ? -1 : 0;
 }
 
-static const char *const keywords[] = { "key", "default", NULL };
+/* (key[, default]) */
+struct arguments {
+	PyObject *key, *fallback;
+};
 
-static PyObject *method_get(PyObject *self, PyObject *args, PyObject *kwargs)
+/* A read is so short that Python's own way of taking arguments would take as long again. */
+static bool take_arguments(const char *name, PyObject *const *args, Py_ssize_t n, PyObject *names,
+	struct arguments *ret)
+{
+	Py_ssize_t n_names = names ? PyTuple_GET_SIZE(names) : 0;
+	PyObject *given[2] = { n > 0 ? args[0] : NULL, n > 1 ? args[1] : ret->fallback };
+	bool is_wrong = n > 2;
+
+	for (Py_ssize_t i = 0; i < n_names && !is_wrong; i++) {
+		PyObject *keyword = PyTuple_GET_ITEM(names, i);
+		int which = PyUnicode_CompareWithASCIIString(keyword, "default") == 0;
+
+		is_wrong = which < n ||
+			   (!which && PyUnicode_CompareWithASCIIString(keyword, "key") != 0);
+		given[which] = args[n + i];
+	}
+	if (is_wrong || !given[0]) {
+		PyErr_Format(PyExc_TypeError, "%s() takes a key and a default", name);
+		return false;
+	}
+	*ret = (struct arguments){ given[0], given[1] };
+	return true;
+}
+
+static PyObject *method_get(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
 	struct reader *r = (struct reader *)self;
-	PyObject *key, *fallback = Py_None;
+	struct arguments a = { .fallback = Py_None };
 	const char *value;
 	Py_ssize_t len;
 
-	if (!PyArg_ParseTupleAndKeywords(
-		    args, kwargs, "O|O:get", KEYWORDS(keywords), &key, &fallback))
+	if (!take_arguments("get", args, n, names, &a))
 		return NULL;
-	value = find(r, key, &len);
-	return value ? text_of(r, key, value, len) : absent(r, key, fallback);
+	value = find(r, a.key, &len);
+	return value ? values_text(r->service, a.key, value, len) : absent(r, a.key, a.fallback);
 }
 
-static PyObject *method_bytes(PyObject *self, PyObject *args, PyObject *kwargs)
+static PyObject *method_bytes(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
 	struct reader *r = (struct reader *)self;
-	PyObject *key, *fallback = NULL;
+	struct arguments a = { 0 };
 	const char *value;
 	Py_ssize_t len;
 
-	if (!PyArg_ParseTupleAndKeywords(
-		    args, kwargs, "O|O:bytes", KEYWORDS(keywords), &key, &fallback))
+	if (!take_arguments("bytes", args, n, names, &a))
 		return NULL;
-	value = find(r, key, &len);
-	return value ? PyBytes_FromStringAndSize(value, len) : absent(r, key, fallback);
+	value = find(r, a.key, &len);
+	return value ? PyBytes_FromStringAndSize(value, len) : absent(r, a.key, a.fallback);
 }
 
-static PyObject *get_typed(struct reader *r, PyObject *args, PyObject *kwargs, enum value_kind kind,
-	const char *format)
+static PyObject *get_typed(struct reader *r, const struct arguments *a, enum value_kind kind)
 {
-	PyObject *key, *fallback = NULL, *object;
+	PyObject *object;
 	const char *value;
 	Py_ssize_t len;
 	int error;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, KEYWORDS(keywords), &key, &fallback))
-		return NULL;
-	value = find(r, key, &len);
+	value = find(r, a->key, &len);
 	if (!value)
-		return absent(r, key, fallback);
+		return absent(r, a->key, a->fallback);
 	object = values_parse(kind, value, len, &error);
 	if (!object && error < 0)
-		return errors_not_a(r->service, key, value_names[kind], error);
+		return errors_not_a(r->service, a->key, value_names[kind], error);
 	return object;
 }
 
-static PyObject *method_get_int(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-	return get_typed((struct reader *)self, args, kwargs, VALUE_INT, "O|O:get_int");
-}
+#define DEFINE_TYPED(name, kind)                                                                   \
+	static PyObject *method_##name(                                                            \
+		PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)              \
+	{                                                                                          \
+		struct arguments a = { 0 };                                                        \
+                                                                                                   \
+		if (!take_arguments(#name, args, n, names, &a))                                    \
+			return NULL;                                                               \
+		return get_typed((struct reader *)self, &a, kind);                                 \
+	}
 
-static PyObject *method_get_float(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-	return get_typed((struct reader *)self, args, kwargs, VALUE_FLOAT, "O|O:get_float");
-}
-
-static PyObject *method_get_bool(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-	return get_typed((struct reader *)self, args, kwargs, VALUE_BOOL, "O|O:get_bool");
-}
-
-static PyObject *method_get_duration(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-	return get_typed((struct reader *)self, args, kwargs, VALUE_DURATION, "O|O:get_duration");
-}
+DEFINE_TYPED(get_int, VALUE_INT)
+DEFINE_TYPED(get_float, VALUE_FLOAT)
+DEFINE_TYPED(get_bool, VALUE_BOOL)
+DEFINE_TYPED(get_duration, VALUE_DURATION)
 
 /* --- all keys ---------------------------------------------------------------------------- */
 
@@ -179,6 +180,14 @@ static PyObject *iterate(PyObject *self)
 	return iterator;
 }
 
+static PyObject *slash; /* "/" */
+
+int reader_set_up(void)
+{
+	Py_XSETREF(slash, PyUnicode_InternFromString("/"));
+	return slash ? 0 : -1;
+}
+
 /* NULL with an exception, or without: no key begins so. */
 static const char *prefix_of(PyObject *prefix)
 {
@@ -191,6 +200,8 @@ static const char *prefix_of(PyObject *prefix)
 		return NULL;
 	}
 	text = PyUnicode_AsUTF8AndSize(prefix, &len);
+	if (!text && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+		PyErr_Clear(); /* lone surrogates */
 	return text && strlen(text) == (size_t)len ? text : NULL;
 }
 
@@ -216,6 +227,42 @@ static PyObject *method_has_below(PyObject *self, PyObject *prefix)
 	if (!pinned)
 		return NULL;
 	return PyBool_FromLong(ccfg_view_next(pinned->view, text, &cursor, &entry));
+}
+
+/* Whether there are keys below this one: 1, 0, or -1 with an exception. */
+static int has_children(struct pinned *pinned, PyObject *key)
+{
+	struct ccfg_entry entry = { .size = sizeof(entry) };
+	PyObject *below = PyUnicode_Concat(key, slash);
+	const char *prefix = below ? prefix_of(below) : NULL;
+	size_t cursor = 0;
+	bool has_any = prefix && ccfg_view_next(pinned->view, prefix, &cursor, &entry);
+
+	Py_XDECREF(below);
+	return PyErr_Occurred() ? -1 : has_any;
+}
+
+/*
+ * _step(key): what an attribute path leads to. None: there are keys below it; else the key's value;
+ * else False.
+ */
+static PyObject *method_step(PyObject *self, PyObject *key)
+{
+	struct reader *r = (struct reader *)self;
+	struct pinned *pinned = reader_newest(r);
+	const char *value;
+	Py_ssize_t len;
+	int has;
+
+	if (!pinned)
+		return NULL;
+	has = has_children(pinned, key);
+	if (has < 0)
+		return NULL;
+	if (has)
+		Py_RETURN_NONE;
+	value = pinned_find(pinned, key, &len);
+	return value ? values_text(r->service, key, value, len) : absent(r, key, Py_False);
 }
 
 /* --- about it ---------------------------------------------------------------------------- */
@@ -283,7 +330,7 @@ static void deallocate(PyObject *self)
 
 #define METHOD(name)                                                                               \
 	{                                                                                          \
-#name, (PyCFunction)(void (*)(void))method_##name, METH_VARARGS | METH_KEYWORDS,   \
+#name, (PyCFunction)(void (*)(void))method_##name, METH_FASTCALL | METH_KEYWORDS,  \
 			doc_##name                                                                 \
 	}
 
@@ -320,6 +367,7 @@ static PyMethodDef methods[] = {
 	{ "below", method_below, METH_O, doc_below },
 	{ "has_below", method_has_below, METH_O,
 		"has_below(prefix)\n--\n\nWhether any key begins with a prefix." },
+	{ "_step", method_step, METH_O, NULL },
 	{ "__reduce_ex__", refuse_to_pickle, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };

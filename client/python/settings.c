@@ -73,8 +73,12 @@ static PyObject *raw_of_pinned(struct pinned *pinned, PyObject *keys)
 	return Py_NewRef(Py_None);
 }
 
-/* The bytes of a field's key, or None; and the generation that they are of. */
-static PyObject *read_raw(struct settings *s, struct field *field, uint64_t *ret_generation)
+/*
+ * The bytes of a field's key, or None; and the generation that they are of. The cell's own object
+ * where that is of this generation.
+ */
+static PyObject *read_raw(
+	struct settings *s, struct field *field, const struct cell *cell, uint64_t *ret_generation)
 {
 	struct pinned *pinned;
 
@@ -86,6 +90,8 @@ static PyObject *read_raw(struct settings *s, struct field *field, uint64_t *ret
 	if (!pinned)
 		return NULL;
 	*ret_generation = pinned->generation;
+	if (pinned->generation != 0 && pinned->generation == cell->generation)
+		return Py_NewRef(cell->raw);
 	return raw_of_pinned(pinned, field->keys);
 }
 
@@ -112,7 +118,7 @@ static PyObject *read_slowly(struct settings *s, struct field *field, struct cel
 	uint64_t generation, before = cell->generation;
 	PyObject *raw, *value;
 
-	raw = read_raw(s, field, &generation);
+	raw = read_raw(s, field, cell, &generation);
 	if (!raw)
 		return NULL;
 	if (cell->value && is_same(raw, cell->raw)) {

@@ -3,6 +3,8 @@
 #include <datetime.h>
 #include <errno.h>
 
+#include "client/python/errors.h"
+
 #define USEC_PER_SEC UINT64_C(1000000)
 #define SEC_PER_DAY UINT64_C(86400)
 
@@ -17,6 +19,22 @@ int values_set_up(void)
 {
 	PyDateTime_IMPORT;
 	return PyDateTimeAPI ? 0 : -1;
+}
+
+PyObject *values_text(PyObject *service, PyObject *key, const char *value, Py_ssize_t len)
+{
+	PyObject *text = PyUnicode_DecodeUTF8(value, len, NULL), *kind, *error, *trace;
+	Py_ssize_t at = 0;
+
+	if (LIKELY(text != NULL) || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
+		return text;
+	PyErr_Fetch(&kind, &error, &trace);
+	PyErr_NormalizeException(&kind, &error, &trace);
+	(void)PyUnicodeDecodeError_GetStart(error, &at);
+	Py_XDECREF(kind);
+	Py_XDECREF(error);
+	Py_XDECREF(trace);
+	return errors_not_text(service, key, at, len);
 }
 
 /* All of 64 bits fits: that is half a million years. */

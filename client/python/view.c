@@ -1,25 +1,25 @@
 #include "client/python/view.h"
 
-#include "client/python/config.h"
+#include "client/python/errors.h"
 
 static PyObject *new (PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
 	static const char *const keywords[] = { "config", NULL };
 	struct reader *from, *view;
-	struct pinned *pinned;
 
 	if (!PyArg_ParseTupleAndKeywords(
 		    args, kwargs, "O!:View", KEYWORDS(keywords), &reader_type, &from))
 		return NULL;
-	pinned = reader_newest(from);
-	if (!pinned)
+	if (!reader_newest(from))
 		return NULL;
 	view = (struct reader *)type->tp_alloc(type, 0);
 	if (!view)
 		return NULL;
 	/* The allocation may have collected garbage, and that have run anything. */
-	if (!from->pinned)
-		return (void)reader_refresh(from), Py_DECREF(view), NULL;
+	if (!from->pinned) {
+		Py_DECREF(view);
+		return errors_closed(from->service);
+	}
 	view->pinned = pinned_ref(from->pinned);
 	view->service = Py_NewRef(from->service);
 	return (PyObject *)view;

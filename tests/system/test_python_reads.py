@@ -28,6 +28,12 @@ def test_a_mapping_of_str(consulcfg, billing, cfg):
     assert dict(cfg) == expected and dict(cfg.items()) == expected and cfg == expected and cfg != {}
     assert list(cfg.keys()) == list(expected) and list(cfg.values()) == list(expected.values())
     assert cfg.below("db/") == ["db/pool", "db/url"] and cfg.below("x") == [] and cfg.below("d\0") == []
+    assert cfg.below("\udc80") == [] and not hasattr(cfg.attrs, "\udc80") and not hasattr(cfg.attrs, "db\0")
+    for mistake in (lambda: cfg.get(), lambda: cfg.get("a", 1, 2), lambda: cfg.get("a", key="b"), lambda: cfg.get(x=1),
+                    lambda: cfg.get("a", 1, default=2), lambda: cfg.get_int(default=1)):
+        with pytest.raises(TypeError, match=r"get(_int)?\(\) takes a key and a default"):
+            mistake()
+    assert cfg.get(key="none", default=1) == 1 and cfg.get_int(default=2, key="none") == 2
     assert cfg.has_below("db/") and not cfg.has_below("db/x")
     assert cfg.service == "billing" and not cfg.closed
     with pytest.raises(TypeError):

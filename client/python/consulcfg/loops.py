@@ -107,6 +107,7 @@ class Waiters:
 
     def tell(self):
         """Any thread, after a dispatch."""
+        self._notice_fork()
         config = self._config()
         if not self._futures or config is None or config.closed:
             return
@@ -117,6 +118,7 @@ class Waiters:
 
     def close(self):
         """The config is about to be closed."""
+        self._notice_fork()
         for future in list(self._futures):
             _resolve(future, _set_closed, self._config())
         for loop, listening in list(self._loops.items()):
