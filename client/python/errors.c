@@ -9,6 +9,7 @@ static struct {
 } types[] = {
 	{ "Error", NULL },
 	{ "NotFound", NULL },
+	{ "NoAttribute", NULL },
 	{ "InvalidValue", NULL },
 	{ "NotText", NULL },
 	{ "InvalidName", NULL },
@@ -20,6 +21,7 @@ static struct {
 enum type {
 	ERROR,
 	NOT_FOUND,
+	NO_ATTRIBUTE,
 	INVALID_VALUE,
 	NOT_TEXT,
 	INVALID_NAME,
@@ -73,6 +75,12 @@ PyObject *errors_closed(PyObject *service)
 PyObject *errors_not_found(PyObject *service, PyObject *key)
 {
 	return raise_as(NOT_FOUND, ENOENT, "%U: there is no key %R", service, key);
+}
+
+PyObject *errors_no_attribute(PyObject *service, PyObject *key)
+{
+	return raise_as(
+		NO_ATTRIBUTE, ENOENT, "%U: there is no key %R and none below it", service, key);
 }
 
 PyObject *errors_not_text(PyObject *service, PyObject *key, Py_ssize_t at, Py_ssize_t len)

@@ -12,6 +12,7 @@ int errors_set_up(void);
 /* All set an exception and return NULL. `service` is a str. */
 PyObject *errors_closed(PyObject *service);
 PyObject *errors_not_found(PyObject *service, PyObject *key);
+PyObject *errors_no_attribute(PyObject *service, PyObject *key);
 PyObject *errors_not_text(PyObject *service, PyObject *key, Py_ssize_t at, Py_ssize_t len);
 
 /* error: -EINVAL or -ERANGE, what the parser said; type: "an integer". */

@@ -3,6 +3,7 @@
  */
 #include "client/python/module.h"
 
+#include "client/python/attributes.h"
 #include "client/python/change.h"
 #include "client/python/config.h"
 #include "client/python/errors.h"
@@ -41,6 +42,7 @@ static const struct {
 	{ "Reader", &reader_type },
 	{ "Config", &config_type },
 	{ "View", &view_type },
+	{ "Attributes", &attributes_type },
 	{ "Watch", &watch_type },
 	{ "Change", &change_type },
 	{ "Field", &field_type },
@@ -54,7 +56,7 @@ static int execute(PyObject *module)
 			"consulcfg works in the main interpreter only, not in subinterpreters");
 		return -1;
 	}
-	if (errors_set_up() < 0 || reader_set_up() < 0 || values_set_up() < 0)
+	if (errors_set_up() < 0 || values_set_up() < 0)
 		return -1;
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		if (PyType_Ready(types[i].type) < 0)

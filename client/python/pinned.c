@@ -1,5 +1,7 @@
 #include "client/python/pinned.h"
 
+#include <string.h>
+
 struct pinned *pinned_new(const ccfg_view *view)
 {
 	struct pinned *pinned = PyMem_Malloc(sizeof(*pinned));
@@ -68,6 +70,33 @@ Py_ssize_t pinned_count(struct pinned *pinned)
 		pinned->n_entries = n;
 	}
 	return pinned->n_entries;
+}
+
+const char *pinned_prefix(PyObject *prefix)
+{
+	const char *text;
+	Py_ssize_t len;
+
+	if (!PyUnicode_Check(prefix)) {
+		PyErr_Format(
+			PyExc_TypeError, "a prefix is str, not %.100s", Py_TYPE(prefix)->tp_name);
+		return NULL;
+	}
+	text = PyUnicode_AsUTF8AndSize(prefix, &len);
+	if (!text && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+		PyErr_Clear(); /* lone surrogates */
+	return text && strlen(text) == (size_t)len ? text : NULL;
+}
+
+int pinned_has(struct pinned *pinned, PyObject *prefix)
+{
+	struct ccfg_entry entry = { .size = sizeof(entry) };
+	const char *text = pinned_prefix(prefix);
+	size_t cursor = 0;
+
+	if (!text)
+		return PyErr_Occurred() ? -1 : 0;
+	return ccfg_view_next(pinned->view, text, &cursor, &entry);
 }
 
 PyObject *pinned_keys(struct pinned *pinned, const char *prefix)

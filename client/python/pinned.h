@@ -23,5 +23,11 @@ const char *pinned_find(struct pinned *pinned, PyObject *key, Py_ssize_t *ret_le
 
 Py_ssize_t pinned_count(struct pinned *pinned);
 
+/* Text of a prefix. NULL: no str, with TypeError; or, without an exception, no key begins so. */
+const char *pinned_prefix(PyObject *prefix);
+
+/* Whether any key begins so: 1, 0, or -1 with TypeError. */
+int pinned_has(struct pinned *pinned, PyObject *prefix);
+
 /* A list of keys that begin with a prefix, in the order of their bytes. */
 PyObject *pinned_keys(struct pinned *pinned, const char *prefix);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "client/python/attributes.h"
 #include "client/python/config.h"
 #include "client/python/errors.h"
 #include "client/python/values.h"
@@ -180,34 +181,9 @@ static PyObject *iterate(PyObject *self)
 	return iterator;
 }
 
-static PyObject *slash; /* "/" */
-
-int reader_set_up(void)
-{
-	Py_XSETREF(slash, PyUnicode_InternFromString("/"));
-	return slash ? 0 : -1;
-}
-
-/* NULL with an exception, or without: no key begins so. */
-static const char *prefix_of(PyObject *prefix)
-{
-	const char *text;
-	Py_ssize_t len;
-
-	if (!PyUnicode_Check(prefix)) {
-		PyErr_Format(
-			PyExc_TypeError, "a prefix is str, not %.100s", Py_TYPE(prefix)->tp_name);
-		return NULL;
-	}
-	text = PyUnicode_AsUTF8AndSize(prefix, &len);
-	if (!text && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
-		PyErr_Clear(); /* lone surrogates */
-	return text && strlen(text) == (size_t)len ? text : NULL;
-}
-
 static PyObject *method_below(PyObject *self, PyObject *prefix)
 {
-	const char *text = prefix_of(prefix);
+	const char *text = pinned_prefix(prefix);
 
 	if (!text)
 		return PyErr_Occurred() ? NULL : PyList_New(0);
@@ -216,53 +192,10 @@ static PyObject *method_below(PyObject *self, PyObject *prefix)
 
 static PyObject *method_has_below(PyObject *self, PyObject *prefix)
 {
-	struct ccfg_entry entry = { .size = sizeof(entry) };
-	const char *text = prefix_of(prefix);
-	struct pinned *pinned;
-	size_t cursor = 0;
+	struct pinned *pinned = reader_newest((struct reader *)self);
+	int has = pinned ? pinned_has(pinned, prefix) : -1;
 
-	if (!text)
-		return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
-	pinned = reader_newest((struct reader *)self);
-	if (!pinned)
-		return NULL;
-	return PyBool_FromLong(ccfg_view_next(pinned->view, text, &cursor, &entry));
-}
-
-/* Whether there are keys below this one: 1, 0, or -1 with an exception. */
-static int has_children(struct pinned *pinned, PyObject *key)
-{
-	struct ccfg_entry entry = { .size = sizeof(entry) };
-	PyObject *below = PyUnicode_Concat(key, slash);
-	const char *prefix = below ? prefix_of(below) : NULL;
-	size_t cursor = 0;
-	bool has_any = prefix && ccfg_view_next(pinned->view, prefix, &cursor, &entry);
-
-	Py_XDECREF(below);
-	return PyErr_Occurred() ? -1 : has_any;
-}
-
-/*
- * _step(key): what an attribute path leads to. None: there are keys below it; else the key's value;
- * else False.
- */
-static PyObject *method_step(PyObject *self, PyObject *key)
-{
-	struct reader *r = (struct reader *)self;
-	struct pinned *pinned = reader_newest(r);
-	const char *value;
-	Py_ssize_t len;
-	int has;
-
-	if (!pinned)
-		return NULL;
-	has = has_children(pinned, key);
-	if (has < 0)
-		return NULL;
-	if (has)
-		Py_RETURN_NONE;
-	value = pinned_find(pinned, key, &len);
-	return value ? values_text(r->service, key, value, len) : absent(r, key, Py_False);
+	return has < 0 ? NULL : PyBool_FromLong(has);
 }
 
 /* --- about it ---------------------------------------------------------------------------- */
@@ -283,6 +216,12 @@ static PyObject *get_held(PyObject *self, void *closure)
 	(void)closure;
 	return r->pinned ? PyLong_FromUnsignedLongLong(r->pinned->generation)
 			 : errors_closed(r->service);
+}
+
+static PyObject *get_attrs(PyObject *self, void *closure)
+{
+	(void)closure;
+	return attributes_new((struct reader *)self);
 }
 
 static PyObject *get_service(PyObject *self, void *closure)
@@ -367,7 +306,6 @@ static PyMethodDef methods[] = {
 	{ "below", method_below, METH_O, doc_below },
 	{ "has_below", method_has_below, METH_O,
 		"has_below(prefix)\n--\n\nWhether any key begins with a prefix." },
-	{ "_step", method_step, METH_O, NULL },
 	{ "__reduce_ex__", refuse_to_pickle, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
@@ -375,6 +313,9 @@ static PyMethodDef methods[] = {
 static PyGetSetDef attributes[] = {
 	{ "generation", get_generation, NULL,
 		"The number of what a read answers from; another number, other contents. 0: no data.",
+		NULL },
+	{ "attrs", get_attrs, NULL,
+		"Attribute path = key path: cfg.attrs.db.url is cfg[\"db/url\"]; see Attributes.",
 		NULL },
 	{ "_held", get_held, NULL, NULL, NULL },
 	{ "service", get_service, NULL, "The service's name.", NULL },

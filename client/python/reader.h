@@ -15,8 +15,6 @@ struct reader {
 
 extern PyTypeObject reader_type;
 
-int reader_set_up(void);
-
 /* Pins what is newer, where there may be something. 0, or -1 with an exception. */
 int reader_refresh(struct reader *reader);
 

@@ -5,6 +5,7 @@ import gc
 import select
 import sys
 import threading
+import time
 import weakref
 
 import pytest
@@ -141,13 +142,15 @@ def test_wait(billing, cfg):
 
 
 def test_a_wait_leaves_other_threads_running(cfg):
-    waiting = threading.Thread(target=lambda: cfg.wait(0.5))
+    waiting = threading.Thread(target=lambda: cfg.wait(0.6))
     waiting.start()
-    reads = 0
+    pauses = []
     while waiting.is_alive():
-        reads += cfg["db/pool"] == "8"
+        begin = time.monotonic()
+        assert cfg["db/pool"] == "8"
+        pauses.append(time.monotonic() - begin)
     waiting.join()
-    assert reads > 1000
+    assert max(pauses) < 0.4 and len(pauses) > 1000
 
 
 def test_closing_ends_the_waits_of_others(consulcfg, cfg):

@@ -102,7 +102,7 @@ if __name__ == "__main__":
 def test_threads_share_one(sanitized, billing):
     """Readers, waiters, watchers and closers at once, while values change."""
     child = start_script("""
-import consulcfg, random, sys, threading
+import consulcfg, os, sys, threading
 cfg = consulcfg.open("billing")
 class Billing(consulcfg.Settings):
     pool: int = consulcfg.key("db/pool")
@@ -138,6 +138,7 @@ sys.stdin.readline()
 stop.set()
 for thread in threads: thread.join()
 assert not failed and told, failed
+assert len(os.listdir("/proc/self/fd")) < 25, "each handle that is closed gives its descriptors back"
 closer = threading.Thread(target=cfg.close)
 waiter = threading.Thread(target=lambda: [cfg.wait(0.001) for _ in range(10**9)])
 threading.excepthook = lambda hook: print(hook.exc_type.__name__)
@@ -259,12 +260,13 @@ for line in sys.stdin:
         while settings.pool != int(line):
             cfg.wait(1)
         with cfg.pin() as view:
-            assert len(view) == 3 and settings.pin().pool == int(line)
+            assert len(view) == 4 and settings.pin().pool == int(line)
         print("seen", line, end="", flush=True)
 """, billing.tmp_path, daemon=billing, sanitized=False)
 
     def change(numbers):
         for number in numbers:
+            billing.put("filler", str(number) * 10000)
             billing.put("db/pool", str(number))
             child.write(b"%d\n" % number)
             child.wait_output(b"seen %d\n" % number)

@@ -211,6 +211,25 @@ def test_values_that_do_not_parse(annotation, text, reason, consulcfg):
         Typed.from_mapping({"field": text}).field
 
 
+@pytest.mark.parametrize("annotation, text", [
+    (int, "secret"), (datetime.timedelta, "secret"), (str, b"secret\xff"), (List[int], "secret"), (Color, "secret"),
+    (Point, "secret"), (Point, '{"x": "secret"}'), (Point, '{"x": secret}'), (List[Point], '["secret"]'),
+    (Literal["fast", "safe"], "secret"), (Shape, '{"name": "s", "points": [], "color": "secret"}'),
+])
+def test_no_message_holds_a_value(annotation, text, consulcfg, caplog):
+    class Typed(consulcfg.Settings):
+        lenient: annotation = None
+
+    class Strict(consulcfg.Settings, strict=True):
+        strict: annotation
+
+    Typed.from_mapping({"lenient": text}).lenient
+    with pytest.raises(consulcfg.InvalidValue) as info:
+        Strict.from_mapping({"strict": text}).strict
+    shown = caplog.text + str(info.value) + repr(info.value) + repr(info.value.args)
+    assert "'lenient'" in shown and "secret" not in shown and not info.value.__context__
+
+
 def test_lists_and_dicts_are_the_callers(consulcfg):
     class Typed(consulcfg.Settings):
         hosts: List[str] = ["a"]

@@ -22,11 +22,10 @@ Values by type: integer -?[0-9]+; boolean true false yes no on off 1 0; number 1
 bare number is seconds, as datetime.timedelta. One newline at the end is ignored. Errors: see consulcfg.errors.
 """
 
-from ._consulcfg import Change, Watch
+from ._consulcfg import Attributes, Change, Watch
 from .errors import (AccessDenied, Closed, Error, InvalidName, InvalidValue, NoAttribute, NotFound, NotText, TimedOut,
                      Unavailable)
 from .loops import Changes, Dispatcher
-from .paths import Attributes
 from .service import Config, Info, View, open, open_async, open_image
 from .settings import Settings, key
 

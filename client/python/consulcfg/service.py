@@ -12,7 +12,6 @@ from typing import Any, Optional, TypeVar
 
 from . import _consulcfg, loops
 from .errors import InvalidName
-from .paths import Attributes
 
 _R = TypeVar("_R", bound="_Reads")
 _STATES = ("loading", "live", "stale", "backup", "held", "frozen")
@@ -47,11 +46,6 @@ class _Reads(Mapping[str, str]):
     """What Config and View have in common, beyond _consulcfg.Reader."""
 
     __slots__ = ()
-
-    @property
-    def attrs(self) -> Attributes:
-        """Attribute path = key path: cfg.attrs.db.url is cfg["db/url"]."""
-        return Attributes(self)
 
     def close(self) -> None:
         raise NotImplementedError
