@@ -4,6 +4,7 @@ import collections.abc
 import copy
 import datetime
 import errno
+import os
 import pickle
 import time
 
@@ -264,8 +265,10 @@ def test_access_denied(consulcfg, daemon, tree):
 
 
 def test_use_after_close(consulcfg, billing):
+    before = len(os.listdir("/proc/self/fd"))
     with consulcfg.open("billing", socket=billing.socket) as cfg:
-        pass
+        assert cfg.fileno() > 0 and cfg["db/url"] and not cfg.wait(0.01)
+    assert len(os.listdir("/proc/self/fd")) == before
     cfg.close()
     for use in (lambda: cfg["db/url"], lambda: cfg.get("a", 1), lambda: "a" in cfg, lambda: len(cfg), lambda: list(cfg),
                 lambda: cfg.items(), lambda: cfg.pin(), lambda: cfg.generation, lambda: cfg.info, lambda: cfg.wait(0),

@@ -74,7 +74,8 @@ class Settings(_consulcfg.Settings):
     is nothing to keep, reading the attribute raises InvalidValue. A key that is absent, without a default:
     NoAttribute. Billing() checks all attributes once, so that a service does not start without what it needs.
 
-    The methods' names cannot be used for attributes: give those another name and consulcfg.key("close").
+    The methods' names cannot be used for attributes: give those another name and consulcfg.key("close"). Names that
+    begin with _ are the class's own and are left alone.
     """
 
     _fields: dict[str, _Field] = {}
