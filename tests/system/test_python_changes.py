@@ -356,3 +356,19 @@ def test_a_loop_of_another_thread(billing, cfg):
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+# --- a real Consul ----------------------------------------------------------------------------------------------------
+
+def test_a_transaction_is_seen_whole(consulcfg, daemon, consul, service_name, prefix):
+    consul.txn_set({prefix + key: "0" for key in "abc"})
+    with consulcfg.open(service_name, require_live=True, socket=daemon(source=f"consul:{consul.url}").socket) as cfg:
+        def value():
+            with cfg.pin() as view:
+                value, = set(view.values())
+                return value
+        for number in range(1, 20):
+            consul.txn_set({prefix + key: str(number) for key in "abc"})
+            comes(lambda number=number: value() == str(number))
+        info = cfg.info
+        assert info.state == "live" and info.index > 0 and info.keys == 3

@@ -239,6 +239,30 @@ gc.collect(); print(before, resident(), sys.getallocatedblocks() - blocks)
     assert after - before < 300_000 and blocks < 20
 
 
+def test_configs_that_go_leave_nothing(billing):
+    """Closed or forgotten, with a thread and callbacks of their own."""
+    done = run_script("""
+import consulcfg, gc, os, threading, time
+def count():
+    return len(os.listdir("/proc/self/fd"))
+before = count()
+for number in range(100):
+    cfg = consulcfg.open("billing")
+    cfg.on_change("", lambda change, cfg=cfg: None)
+    cfg.dispatch_in("thread")
+    cfg["db/url"], cfg.attrs.db, cfg.pin(), cfg.changes("")
+    if number % 2:
+        cfg.close()
+del cfg
+gc.collect()
+end = time.monotonic() + 10
+while (threading.active_count() > 1 or count() > before) and time.monotonic() < end:
+    time.sleep(0.01)
+print(threading.active_count(), count() - before)
+""", daemon=billing)
+    assert output(done) == ["1 0"]
+
+
 @pytest.mark.long
 def test_many_changes_leave_nothing(billing):
     """What is replaced is given back: memory, mappings, descriptors."""

@@ -67,6 +67,7 @@ def test_values_that_are_not_text(consulcfg, billing, cfg):
             read()
         assert isinstance(info.value, UnicodeDecodeError) and isinstance(info.value, consulcfg.Error)
         assert "\\xff" not in repr(info.value) and not info.value.object and not info.value.__context__
+    assert cfg == cfg.pin() and cfg != {} and cfg != {key: "" for key in cfg} and cfg != {key: b"" for key in cfg}
     assert cfg.bytes("none", None) is None
     with pytest.raises(KeyError):
         cfg.bytes("none")

@@ -47,6 +47,18 @@ class _Reads(Mapping[str, str]):
 
     __slots__ = ()
 
+    def __eq__(self, other: object) -> bool:
+        """By keys and values, also those that are not text."""
+        if self is other:
+            return True
+        if isinstance(other, _consulcfg.Reader):
+            return _raw(self) == _raw(other)
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        items = list(other.items())
+        return all(isinstance(value, str) for _, value in items) \
+            and _raw(self) == {key: value.encode(errors="surrogatepass") for key, value in items}
+
     def close(self) -> None:
         raise NotImplementedError
 
@@ -55,6 +67,11 @@ class _Reads(Mapping[str, str]):
 
     def __exit__(self, *exc_info: Any) -> None:
         self.close()
+
+
+def _raw(reader: Any) -> "dict[str, bytes]":
+    view = View(reader)
+    return {key: view.bytes(key) for key in view}
 
 
 class View(_consulcfg.View, _Reads):
