@@ -318,16 +318,14 @@ class Plain:
         self.pool = 8
 def function():
     space = {}
-    exec("def read(o):\\n for _ in range(300):\\n" + "  o.pool\\n" * 100, space)
+    exec("def read(o):\\n for _ in range(20):\\n" + "  o.pool\\n" * 100, space)
     return space["read"]
-def best(o, read):
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        read(o)
-        times.append(time.perf_counter() - begin)
-    return min(times)
+def once(o, read):
+    begin = time.perf_counter()
+    read(o)
+    return time.perf_counter() - begin
 plain, typed, one, other = Plain(), settings, function(), function()
-print(min(best(typed, other) / best(plain, one) for _ in range(10)))
+pairs = [(once(plain, one), once(typed, other)) for _ in range(10000)] # so short that some are not interrupted
+print(min(pair[1] for pair in pairs) / min(pair[0] for pair in pairs))
 """, daemon=billing, sanitized=False))[0])
     assert ratio < 3
