@@ -93,3 +93,11 @@ def test_types(tmp_path):
     assert len(expected) > 5
     for number, words in expected.items():
         assert words in found[number], (number, found[number])
+
+
+@pytest.mark.parametrize("name", ["asyncio_app", "gunicorn_app"])
+def test_the_examples_are_typed_well(name, tmp_path):
+    """As far as they say types: this is what a type checker tells of them without being strict."""
+    done = process.run(["mypy", "--python-executable", wheel.interpreter(), "--cache-dir", tmp_path / "mypy",
+                        "--check-untyped-defs", ROOT / f"examples/python/{name}.py"], env=clean_environment(), timeout=55)
+    assert done.returncode == 0, done.stdout.decode()
