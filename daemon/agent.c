@@ -86,6 +86,18 @@ static void warn_of_blind_trust(const struct config *config)
 		}
 }
 
+static int open_ledger(struct agent *agent)
+{
+	const char *directory = agent->config->runtime_directory;
+	bool is_lasting = true;
+	int r = ledger_new(directory, &agent->ledger, &is_lasting);
+
+	if (r == 0 && !is_lasting)
+		log_warning("%s takes no file: the next daemon will not know of our queries",
+			directory);
+	return r;
+}
+
 int agent_new(struct loop *loop, const struct config *config, struct agent **ret_agent)
 {
 	struct agent *agent = calloc(1, sizeof(*agent));
@@ -97,6 +109,8 @@ int agent_new(struct loop *loop, const struct config *config, struct agent **ret
 	agent->config = config;
 	stamp_tls_files(config, agent->tls_files);
 	r = token_init(&agent->token, config->token_file, config->token);
+	if (r == 0)
+		r = open_ledger(agent);
 	if (r == 0)
 		r = new_addresses(config, &agent->addresses);
 	if (r == 0) {
@@ -119,6 +133,7 @@ struct agent *agent_free(struct agent *agent)
 	free_pools(agent->pools);
 	free_addresses(agent->addresses, agent->n_addresses);
 	token_done(&agent->token);
+	ledger_free(agent->ledger);
 	free(agent);
 	return NULL;
 }
@@ -227,6 +242,21 @@ enum agent_pool agent_pool_for_read(const struct agent *agent)
 		http_n_requests(polls) < http_capacity(polls))
 		return AGENT_POLLS;
 	return AGENT_READS;
+}
+
+unsigned agent_n_polls_at_once(const struct agent *agent)
+{
+	return http_capacity(agent->pools[AGENT_POLLS]);
+}
+
+bool agent_has_room_for_poll(const struct agent *agent)
+{
+	const struct http *polls = agent->pools[AGENT_POLLS];
+	/* An agent counts connections: of the polls of one, none keeps a place of its own. */
+	unsigned n = http_is_multiplexed(polls) ? http_n_requests(polls)
+						: ledger_n_open(agent->ledger);
+
+	return n < http_capacity(polls);
 }
 
 void agent_learn(struct agent *agent, enum agent_pool pool)

@@ -8,6 +8,7 @@
 #include "daemon/config.h"
 #include "daemon/consul.h"
 #include "daemon/file-stamp.h"
+#include "daemon/ledger.h"
 #include "daemon/token.h"
 
 enum agent_pool {
@@ -26,6 +27,7 @@ struct agent {
 	unsigned n_addresses, current;
 	struct token token;
 	struct file_stamp tls_files[AGENT_N_TLS_FILES]; /* as they were when the pools were made */
+	struct ledger *ledger;
 	unsigned n_trees; /* that are watched */
 	uint64_t n_repairs; /* what resyncs found that watches had missed */
 };
@@ -48,6 +50,11 @@ void agent_fail_over(struct agent *agent, const struct consul_address *address);
 /* Where a read gets through soonest: at the start, when all trees want one, polls do not run yet.
  */
 enum agent_pool agent_pool_for_read(const struct agent *agent);
+
+/* How many blocking queries may run at once, and whether there is room for another one now: those
+ * that an earlier daemon left behind count until they are over. */
+unsigned agent_n_polls_at_once(const struct agent *agent);
+bool agent_has_room_for_poll(const struct agent *agent);
 
 /* What one pool learned of the server's HTTP holds for the others. */
 void agent_learn(struct agent *agent, enum agent_pool pool);

@@ -1,6 +1,7 @@
 #include "daemon/consul-source.h"
 
 #include "daemon/agent.h"
+#include "daemon/doorbells.h"
 #include "daemon/list.h"
 #include "daemon/resync.h"
 #include "daemon/watch.h"
@@ -8,6 +9,7 @@
 struct consul_source {
 	struct source source;
 	struct agent *agent;
+	struct doorbells *doorbells;
 	struct list feeds; /* feed::link */
 };
 
@@ -46,7 +48,7 @@ static int start(struct source *source, struct tree *tree, struct feed **ret_fee
 	list_init(&feed->link);
 	feed->agent = consul->agent;
 	feed->agent->n_trees++;
-	r = watch_new(consul->agent, tree, &feed->watch);
+	r = watch_new(consul->agent, consul->doorbells, tree, &feed->watch);
 	if (r == 0)
 		r = resync_new(consul->agent, tree, feed->watch, &feed->resync);
 	if (r < 0) {
@@ -85,7 +87,10 @@ int consul_source_new(struct loop *loop, const struct config *config, struct sou
 	};
 	list_init(&consul->feeds);
 	r = agent_new(loop, config, &consul->agent);
+	if (r == 0)
+		r = doorbells_new(consul->agent, &watch_tenant_functions, &consul->doorbells);
 	if (r < 0) {
+		agent_free(consul->agent);
 		free(consul);
 		return r;
 	}
@@ -100,6 +105,7 @@ struct source *consul_source_free(struct source *source)
 	if (!source)
 		return NULL;
 	consul = consul_source_of(source);
+	doorbells_free(consul->doorbells);
 	agent_free(consul->agent);
 	free(consul);
 	return NULL;
@@ -121,6 +127,8 @@ int consul_source_reconfigure(struct source *source, const struct config *config
 			resync_stop(feed->resync);
 		}
 	}
+	if (is_elsewhere)
+		doorbells_stop(consul->doorbells);
 	r = agent_configure(agent, config, is_elsewhere);
 	LIST_FOREACH (node, &consul->feeds) {
 		struct feed *feed = LIST_ENTRY(node, struct feed, link);
@@ -144,7 +152,7 @@ bool consul_source_is_on_time(const struct source *source)
 		if (!watch_is_on_time(feed->watch, now) || !resync_is_on_time(feed->resync, now))
 			return false;
 	}
-	return true;
+	return doorbells_is_on_time(consul->doorbells, now);
 }
 
 uint64_t consul_source_n_repairs(const struct source *source)

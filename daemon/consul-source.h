@@ -1,9 +1,6 @@
 /*
- * The source that is Consul: for each tree a watch and a resync, over one agent.
- *
- * With more trees than the connections carry (HTTP/1.1: one poll each; HTTP/2: 100) the polls take
- * turns, first come, first served, of a second each, with very many down to a quarter of one: a
- * change is seen after trees / connections of those at worst.
+ * The source that is Consul: for each tree a watch and a resync, over one agent; doorbells for the
+ * trees that are more than the connections carry polls (HTTP/1.1: one each; HTTP/2: 100).
  */
 #pragma once
 

@@ -129,7 +129,7 @@ int consul_url(
 	put_encoded(file, query->prefix, '/');
 	if (query->key)
 		put_encoded(file, query->key, '/');
-	fputs(query->key ? "?consistent" : "?recurse", file);
+	fputs(query->key ? "?consistent" : query->lists ? "?keys&separator=/" : "?recurse", file);
 	/* A wait of 0 would mean the server's default of five minutes. */
 	if (query->index > 0)
 		fprintf(file, "&index=%llu&wait=%llums", (unsigned long long)query->index,
@@ -268,6 +268,11 @@ enum consul_verdict consul_judge(const struct http_result *result, const char *a
 	return CONSUL_ERROR;
 }
 
+bool consul_is_outage(const struct consul_error *error)
+{
+	return error->kind == TREE_UNREACHABLE || error->kind == TREE_TIMEOUT;
+}
+
 uint64_t consul_next_index(uint64_t sent, uint64_t received)
 {
 	if (received < 1 || received < sent || received > INT64_MAX)
@@ -288,19 +293,6 @@ uint64_t consul_next_wait(
 	if (n_bytes <= LIMIT_SMALL_TREE)
 		return wait_usec;
 	return MAX(wait_usec, MIN(current_usec * 2, max_usec));
-}
-
-uint64_t consul_crowded_wait(
-	uint64_t wait_usec, unsigned capacity, unsigned n_polls, uint64_t n_bytes)
-{
-	uint64_t turn = wait_usec / MAX(n_polls, 1u) * capacity;
-
-	if (n_polls <= capacity)
-		return wait_usec;
-	turn = MAX(MIN(turn, (uint64_t)LIMIT_CROWDED_MAX_USEC), (uint64_t)LIMIT_CROWDED_MIN_USEC);
-	/* A microsecond a byte more: a tree of 1 MB has its turn for a second and is resent once.
-	 */
-	return MIN(wait_usec, turn + n_bytes);
 }
 
 uint64_t consul_deadline(uint64_t wait_usec)

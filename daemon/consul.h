@@ -23,8 +23,9 @@ int consul_address_init(
 void consul_address_done(struct consul_address *address);
 
 struct consul_query {
-	const char *prefix; /* of keys, ends with '/' */
+	const char *prefix; /* of keys, ends with '/'; any string when it lists */
 	const char *key; /* below it, to be read alone and consistently; NULL: all of them */
+	bool lists; /* names of children alone, instead of all below */
 	uint64_t index; /* 0: answer now */
 	uint64_t wait_usec;
 	bool consistent;
@@ -45,6 +46,9 @@ struct consul_error {
 	char message[160]; /* one line, no byte of the answer */
 };
 
+/* Nobody answered, or nobody who can: not this request, all of them. */
+bool consul_is_outage(const struct consul_error *error);
+
 /* What an answer says; `details` is what the reader of its body had against it, or NULL. */
 enum consul_verdict consul_judge(const struct http_result *result, const char *address_name,
 	const char *details, struct consul_error *ret_error);
@@ -64,14 +68,6 @@ bool consul_is_early(uint64_t wait_usec, uint64_t answered_usec);
  */
 uint64_t consul_next_wait(
 	uint64_t current_usec, uint64_t wait_usec, uint64_t max_usec, uint64_t n_bytes);
-
-/*
- * The wait when more polls want to run than the connections carry: a second, less where that would
- * not give each its turn within the usual wait, never so little that agent and host do nothing
- * else.
- */
-uint64_t consul_crowded_wait(
-	uint64_t wait_usec, unsigned capacity, unsigned n_polls, uint64_t n_bytes);
 
 /* By when the head of an answer must be there; wait 0: of an immediate read. */
 uint64_t consul_deadline(uint64_t wait_usec);

@@ -12,6 +12,7 @@ struct fetch {
 	const char *prefix;
 	struct kvset *model;
 	bool skims;
+	int entry; /* of the ledger; -1: none */
 	fetch_fn fn;
 	void *userdata;
 	struct http_request *request; /* NULL: refused */
@@ -25,6 +26,8 @@ struct fetch {
 
 static struct fetch *fetch_free(struct fetch *fetch)
 {
+	if (fetch->entry >= 0)
+		ledger_leave(fetch->agent->ledger, fetch->entry);
 	kvjson_free(fetch->kvjson);
 	kvset_unref(fetch->set);
 	kvset_unref(fetch->model);
@@ -112,6 +115,32 @@ static enum consul_verdict settle(
 	return verdict;
 }
 
+/* Not of one that did not come in time: the agent still has it. */
+static void close_entry(struct fetch *fetch)
+{
+	if (fetch->entry >= 0)
+		ledger_close(fetch->agent->ledger, fetch->entry);
+	fetch->entry = -1;
+}
+
+static int open_entry(struct fetch *fetch, const struct fetch_query *query)
+{
+	struct agent *agent = fetch->agent;
+	int r;
+
+	if (query->index == 0)
+		return 0;
+	if (!agent_has_room_for_poll(agent))
+		return -EBUSY;
+	if (http_is_multiplexed(agent->pools[query->pool]))
+		return 0;
+	r = ledger_open(agent->ledger, agent_n_polls_at_once(agent), query->wait_usec);
+	if (r < 0)
+		return r;
+	fetch->entry = r;
+	return 0;
+}
+
 static void on_done(const struct http_result *result, void *userdata)
 {
 	struct fetch *fetch = userdata;
@@ -127,10 +156,13 @@ static void on_done(const struct http_result *result, void *userdata)
 	verdict = settle(fetch, result, &answer.error);
 	answer.is_good = verdict != CONSUL_ERROR;
 	answer.is_absent = verdict == CONSUL_ABSENT;
+	answer.index = result->index;
+	if (result->error != -ETIMEDOUT)
+		close_entry(fetch);
 	if (answer.is_good) {
 		answer.set = TAKE_PTR(fetch->set);
 		answer.body_hash = body_hash(fetch, verdict);
-	} else if (answer.error.kind == TREE_UNREACHABLE || answer.error.kind == TREE_TIMEOUT) {
+	} else if (consul_is_outage(&answer.error)) {
 		agent_fail_over(fetch->agent, fetch->address);
 	}
 	agent_learn(fetch->agent, fetch->pool);
@@ -146,6 +178,7 @@ static void on_refused(void *userdata)
 	fetch_fn fn = fetch->fn;
 	void *fn_userdata = fetch->userdata;
 
+	close_entry(fetch);
 	fetch_free(fetch);
 	fn(&answer, fn_userdata);
 }
@@ -170,6 +203,7 @@ static int request(struct fetch *fetch, const struct fetch_query *query)
 	const struct consul_query consul_query = {
 		.prefix = query->prefix,
 		.key = query->key,
+		.lists = query->lists,
 		.index = query->index,
 		.wait_usec = query->wait_usec,
 		.consistent = query->consistent,
@@ -218,12 +252,16 @@ int fetch_start(struct agent *agent, const struct fetch_query *query, struct fet
 	fetch->address = agent_address(agent);
 	fetch->pool = query->pool;
 	fetch->prefix = query->prefix;
-	fetch->skims = query->skims;
+	fetch->skims = query->skims || query->lists;
+	fetch->entry = -1;
 	fetch->model = query->model ? kvset_ref(query->model) : NULL;
 	fetch->fn = query->fn;
 	fetch->userdata = query->userdata;
-	r = request(fetch, query);
+	r = open_entry(fetch, query);
+	if (r == 0)
+		r = request(fetch, query);
 	if (r < 0) {
+		close_entry(fetch);
 		fetch_free(fetch);
 		return r;
 	}

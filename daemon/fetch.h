@@ -17,6 +17,7 @@ struct fetch_answer {
 	bool is_good; /* not failed */
 	bool is_absent; /* good, and there is no key: 404 */
 	int status; /* of HTTP; 0: there was none */
+	uint64_t index;
 	uint64_t body_hash; /* 0: there was no body */
 	struct consul_error error; /* when it failed */
 	uint64_t answered_usec; /* until the head of the answer */
@@ -30,7 +31,8 @@ struct fetch_query {
 	enum agent_pool pool;
 	const char *prefix; /* outlives the fetch */
 	const char *key; /* this one below the prefix; NULL: all */
-	uint64_t index, wait_usec; /* index 0: answer now */
+	bool lists; /* names of children alone, of any string prefix; always skims */
+	uint64_t index, wait_usec; /* index 0: answer now; else a poll, see the ledger */
 	bool consistent;
 	bool skims;
 	struct kvset *model; /* what the answer will most likely say again; NULL: not known */
@@ -38,6 +40,7 @@ struct fetch_query {
 	void *userdata;
 };
 
+/* 0, -ENOMEM, -EBUSY: no room for a poll, see agent_has_room_for_poll(). */
 int fetch_start(struct agent *agent, const struct fetch_query *query, struct fetch **ret_fetch);
 struct fetch *fetch_cancel(struct fetch *fetch);
 struct fetch *fetch_abandon(struct fetch *fetch); /* see http_abandon() */

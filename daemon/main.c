@@ -308,10 +308,11 @@ static int start(struct daemon *daemon)
 	r = loop_new(&daemon->loop);
 	if (r == 0)
 		r = start_signals(daemon);
-	if (r == 0)
-		r = start_source(daemon);
+	/* Takes the runtime directory, where the source keeps a file too. */
 	if (r == 0)
 		r = start_genfile(daemon);
+	if (r == 0)
+		r = start_source(daemon);
 	if (r == 0)
 		r = trees_new(daemon->source, &daemon->trees);
 	if (r == 0)

@@ -1,6 +1,6 @@
 /*
- * Invariants: exactly one of a fetch, an inquiry and an armed timer drives a watch that is not
- * stopped. A candidate is an answer that waits for an inquiry or for a confirming read.
+ * Invariants: exactly one of a fetch, an inquiry, an armed timer and a doorbell drives a watch that
+ * is not stopped. A candidate is an answer that waits for an inquiry or for a confirming read.
  */
 #include "daemon/watch.h"
 
@@ -12,6 +12,8 @@ enum watch_state {
 	WATCH_ASKING,
 	WATCH_BLOCKING,
 	WATCH_EXAMINING,
+	WATCH_LISTENING, /* behind a doorbell */
+	WATCH_READING, /* after it rang */
 	WATCH_CONFIRMING,
 	WATCH_PAUSING, /* before the next query, see consul_pace */
 	WATCH_BACKING_OFF,
@@ -19,7 +21,11 @@ enum watch_state {
 
 struct watch {
 	struct agent *agent;
+	struct doorbells *doorbells;
 	struct tree *tree;
+	struct tenant tenant; /* while listening */
+	uint64_t floor; /* see doorbells_move_in() */
+	uint64_t rung_index; /* what is read after a ring is at this index or above */
 	enum watch_state state;
 	struct fetch *fetch;
 	struct loop_timer *timer;
@@ -92,6 +98,7 @@ static void send_query(struct watch *watch, enum watch_state state, struct fetch
 {
 	static const struct consul_error no_memory = { TREE_LIMIT, "out of memory" };
 
+	watch->floor = doorbells_floor(watch->doorbells);
 	query.prefix = watch->tree->prefix;
 	query.model = watch->tree->content;
 	query.fn = on_answer;
@@ -110,22 +117,24 @@ static void ask(struct watch *watch)
 		});
 }
 
-/* A wait that grew would keep its connection from the polls of trees that come later. */
+/* A wait that grew would keep its connection from trees that come later. */
 static uint64_t choose_wait(const struct watch *watch)
 {
 	const struct agent *agent = watch->agent;
-	const struct http *polls = agent->pools[AGENT_POLLS];
-	unsigned capacity = http_capacity(polls);
-	unsigned n_polls = MAX(agent->n_trees, http_n_requests(polls) + 1);
-	uint64_t wait_usec = n_polls > capacity / 2
-				     ? MIN(watch->wait_usec, agent->config->wait_usec)
-				     : watch->wait_usec;
 
-	return consul_crowded_wait(wait_usec, capacity, n_polls, watch->n_bytes);
+	return agent->n_trees > agent_n_polls_at_once(agent) / 2
+		       ? MIN(watch->wait_usec, agent->config->wait_usec)
+		       : watch->wait_usec;
 }
 
 static void block(struct watch *watch)
 {
+	if (!doorbells_may_poll(watch->doorbells, watch->tree)) {
+		watch->state = WATCH_LISTENING;
+		doorbells_move_in(watch->doorbells, &watch->tenant, watch->tree, watch->index,
+			watch->floor);
+		return;
+	}
 	watch->sent_wait_usec = choose_wait(watch);
 	send_query(watch, WATCH_BLOCKING,
 		(struct fetch_query){
@@ -302,6 +311,22 @@ static void on_unchanged(struct watch *watch, struct kvset *set, bool is_early)
 	pause_watch(watch);
 }
 
+/* A server that knows less than the one that rang is asked to make sure. */
+static void on_read(struct watch *watch, struct kvset *set)
+{
+	const struct kvset *content = watch->tree->content;
+	uint64_t sent = watch->index, received = set->index;
+
+	if (received < watch->rung_index || received < sent) {
+		doubt(watch, set);
+	} else if (kvset_same(content, set)) {
+		accept(watch, set);
+		go_on_from(watch, sent, received);
+	} else {
+		examine(watch, set, false, false);
+	}
+}
+
 static void on_woken(struct watch *watch, struct kvset *set, uint64_t answered_usec)
 {
 	const struct kvset *content = watch->tree->content;
@@ -352,11 +377,15 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 	case WATCH_BLOCKING:
 		on_woken(watch, TAKE_PTR(answer->set), answer->answered_usec);
 		break;
+	case WATCH_READING:
+		on_read(watch, TAKE_PTR(answer->set));
+		break;
 	case WATCH_CONFIRMING:
 		on_confirmed(watch, TAKE_PTR(answer->set));
 		break;
 	case WATCH_STOPPED:
 	case WATCH_EXAMINING:
+	case WATCH_LISTENING:
 	case WATCH_PAUSING:
 	case WATCH_BACKING_OFF:
 		break;
@@ -368,7 +397,48 @@ static void on_timer(void *userdata)
 	go_on(userdata);
 }
 
-int watch_new(struct agent *agent, struct tree *tree, struct watch **ret_watch)
+static struct watch *watch_of(struct tenant *tenant)
+{
+	return CONTAINER_OF(tenant, struct watch, tenant);
+}
+
+static void on_moved(struct tenant *tenant, uint64_t index)
+{
+	struct watch *watch = watch_of(tenant);
+
+	watch->rung_index = index;
+	send_query(watch, WATCH_READING,
+		(struct fetch_query){ .pool = agent_pool_for_read(watch->agent) });
+}
+
+static void on_doubted(struct tenant *tenant)
+{
+	struct watch *watch = watch_of(tenant);
+
+	watch->index = 0;
+	ask(watch);
+}
+
+static void on_released(struct tenant *tenant)
+{
+	block(watch_of(tenant));
+}
+
+static void on_failed(
+	struct tenant *tenant, const struct consul_error *error, uint64_t retry_at)
+{
+	tree_fail(tenant->tree, error->kind, retry_at, "%s", error->message);
+}
+
+const struct doorbells_fns watch_tenant_functions = {
+	.moved = on_moved,
+	.doubted = on_doubted,
+	.released = on_released,
+	.failed = on_failed,
+};
+
+int watch_new(struct agent *agent, struct doorbells *doorbells, struct tree *tree,
+	struct watch **ret_watch)
 {
 	struct watch *watch = calloc(1, sizeof(*watch));
 	int r;
@@ -376,6 +446,7 @@ int watch_new(struct agent *agent, struct tree *tree, struct watch **ret_watch)
 	if (!watch)
 		return -ENOMEM;
 	watch->agent = agent;
+	watch->doorbells = doorbells;
 	watch->tree = tree;
 	r = loop_timer_new(agent->loop, on_timer, watch, &watch->timer);
 	if (r == 0)
@@ -403,6 +474,8 @@ struct watch *watch_free(struct watch *watch)
 
 void watch_stop(struct watch *watch)
 {
+	if (watch->state == WATCH_LISTENING)
+		doorbells_move_out(watch->doorbells, &watch->tenant);
 	if (watch->state == WATCH_BLOCKING)
 		watch->fetch = fetch_abandon(watch->fetch);
 	else
@@ -432,7 +505,7 @@ bool watch_is_on_time(const struct watch *watch, uint64_t now)
 {
 	uint64_t due;
 
-	if (watch->state == WATCH_STOPPED)
+	if (watch->state == WATCH_STOPPED || watch->state == WATCH_LISTENING)
 		return true;
 	if (watch->fetch)
 		due = fetch_due_at(watch->fetch);

@@ -9,6 +9,9 @@
  *     |  the same again    ^ |
  *     \--------------------/ \--> applied, or held and backing off
  *
+ * Where there is no poll for it, it is listening for a doorbell instead of blocking; what is read
+ * after a ring is judged as what a poll brings.
+ *
  * An answer at index 0 is `consistent` when the tree has no contents yet; a plain one that differs
  * from the contents held is read again `consistent` before it counts. While blocking, answers that
  * differ count at once but for suspicious ones: absent or empty, more than half of at least 10 keys
@@ -19,12 +22,17 @@
 #pragma once
 
 #include "daemon/agent.h"
+#include "daemon/doorbells.h"
 #include "daemon/tree.h"
 
 struct watch;
 
-/* Begins to ask. The tree and the agent outlive it. 0, -ENOMEM. */
-int watch_new(struct agent *agent, struct tree *tree, struct watch **ret_watch);
+/* Of watches that live behind a doorbell. */
+extern const struct doorbells_fns watch_tenant_functions;
+
+/* Begins to ask. All outlive it. 0, -ENOMEM. */
+int watch_new(struct agent *agent, struct doorbells *doorbells, struct tree *tree,
+	struct watch **ret_watch);
 struct watch *watch_free(struct watch *watch);
 
 /* Ends what is under way, as before a move of the agent, and stays silent. */

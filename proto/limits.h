@@ -77,12 +77,19 @@
 #define LIMIT_PACE_BURST 2 /* wake-ups without change that cost nothing */
 #define LIMIT_PACE_FIRST_USEC 1000000 /* then one in this time, */
 #define LIMIT_PACE_MAX_USEC 15000000 /* growing to this: an absent prefix wakes on every write */
-#define LIMIT_CROWDED_MAX_USEC 1000000 /* a poll's turn when there are more than connections, */
-#define LIMIT_CROWDED_MIN_USEC 250000 /* and when they are very many */
+#define LIMIT_BELLS_MIN 2 /* polls for absent trees, when the others can have one each */
+#define LIMIT_PLAN_USEC 50000 /* after the last of many new trees, or the last change of doorbells */
+#define LIMIT_KNOCK_USEC 1000000 /* between looks at a doorbell's prefix while no poll is free for it */
+#define LIMIT_BELL_PROBES 4 /* of one doorbell at a time: two processors' worth, and some on the way */
+#define LIMIT_BELL_HURRY_USEC 100000 /* a ring that came in this time is one of a burst */
+#define LIMIT_BELL_REST_FIRST_USEC 10000 /* between the rings of one, growing to */
+#define LIMIT_BELL_REST_USEC 250000 /* between rings of a storm: a last value is seen within 1 s */
 #define LIMIT_LOSS_KEYS 10 /* of fewer keys, more than half may well go at once */
 #define LIMIT_SAMPLES 8 /* missing keys that are read singly: deleted, or hidden from us */
 #define LIMIT_RESYNC_GRACE_USEC 1000000 /* for the watch to bring what the resync saw first */
 #define LIMIT_HOLD_MIN_USEC 1000000 /* of hold=: less is no time to look */
+#define LIMIT_LEDGER 256 /* polls under way, or left behind: more connections than an agent grants */
+#define LIMIT_LEDGER_SLACK_USEC 2000000 /* a busy agent ends a poll a little late */
 #define LIMIT_OVERDUE_USEC 30000000 /* beyond any stall that ends by itself: no watchdog then */
 #define LIMIT_TOKEN 4096 /* a Consul token is a UUID of 36 bytes */
 

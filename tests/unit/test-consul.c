@@ -190,20 +190,6 @@ static void waits_grow_for_large_trees_only(void **state)
 	assert_int_equal(consul_next_wait(30, 30, 10, 1 << 20), 30);
 }
 
-static void waits_shrink_in_a_crowd(void **state)
-{
-	const uint64_t wait = 30 * USEC_PER_SEC;
-
-	(void)state;
-	assert_int_equal(consul_crowded_wait(wait, 14, 14, 100), wait);
-	assert_int_equal(consul_crowded_wait(wait, 14, 15, 0), USEC_PER_SEC);
-	assert_int_equal(consul_crowded_wait(wait, 14, 840, 0), wait / 840 * 14);
-	assert_int_equal(consul_crowded_wait(wait, 14, 20000, 0), 250000);
-	assert_int_equal(consul_crowded_wait(wait, 14, 20000, 1000000), 1250000);
-	assert_int_equal(consul_crowded_wait(wait, 14, 20000, UINT64_C(1) << 40), wait);
-	assert_int_equal(consul_crowded_wait(100000, 14, 20000, 0), 100000);
-}
-
 static void backing_off_is_jittered_and_capped(void **state)
 {
 	struct consul_backoff backoff = { 0 };
@@ -330,7 +316,6 @@ int main(void)
 		cmocka_unit_test(indexes_only_go_up_or_start_over),
 		cmocka_unit_test(deadlines_leave_room_for_jitter_and_elections),
 		cmocka_unit_test(waits_grow_for_large_trees_only),
-		cmocka_unit_test(waits_shrink_in_a_crowd),
 		cmocka_unit_test(backing_off_is_jittered_and_capped),
 		cmocka_unit_test(pace_allows_two_then_less_and_less),
 		cmocka_unit_test(jitter_is_ten_percent),

@@ -321,27 +321,6 @@ static void a_read_that_is_no_longer_wanted_ends(void **state)
 	fake_http_expect_none(READS);
 }
 
-static void polls_that_crowd_wait_less(void **state)
-{
-	struct consul_fixture *f = *state;
-	struct tree *others[8];
-	char prefix[32];
-
-	consul_fixture_load(f);
-	f->config.max_connections = 4; /* two polls at a time */
-	assert_int_equal(consul_source_reconfigure(f->source, &f->config), 0);
-	assert_int_equal(fake_http_max_connections(POLLS), 2);
-	for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
-		snprintf(prefix, sizeof(prefix), "config/other%u/", i);
-		assert_int_equal(trees_get(f->trees, prefix, &others[i]), 0);
-		fake_http_answer(fake_http_expect(READS, prefix), 404, "5", "");
-	}
-	time_out(fake_http_find("/config/a/"), "10");
-	fake_http_find("/config/a/?recurse&index=10&wait=1000ms");
-	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
-		tree_unref(others[i]);
-}
-
 static void being_late_is_noticed(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -387,7 +366,6 @@ int main(void)
 		CASE(large_losses_are_counted_in_slices),
 		CASE(a_poll_that_is_no_longer_wanted_keeps_its_place),
 		CASE(a_read_that_is_no_longer_wanted_ends),
-		CASE(polls_that_crowd_wait_less),
 		CASE(being_late_is_noticed),
 	};
 

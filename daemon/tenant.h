@@ -1,0 +1,33 @@
+/*
+ * A tenant: a tree that has no poll of its own and lives behind a doorbell. Knows up to which index
+ * of Consul's the contents are known to be right; must not know who asks.
+ */
+#pragma once
+
+#include "daemon/ordered.h"
+#include "daemon/tree.h"
+
+struct doorbell;
+
+struct tenant {
+	RB_ENTRY(tenant) link; /* tenants, by prefix */
+	struct tree *tree; /* with contents; outlives the tenant */
+	struct doorbell *bell; /* the one it lives behind; NULL: none yet */
+	uint64_t index; /* of the answer that the contents came from */
+	bool was_absent; /* when it moved in */
+	uint64_t known; /* every write up to this index is in the contents */
+};
+
+RB_HEAD(tenants, tenant);
+
+void tenants_init(struct tenants *tenants);
+/* The prefix of a tree comes once. */
+void tenants_add(struct tenants *tenants, struct tenant *tenant);
+void tenants_remove(struct tenants *tenants, struct tenant *tenant);
+
+/* In order, those whose prefix begins with this one; NULL: no more. */
+struct tenant *tenants_first(struct tenants *tenants, const char *prefix);
+struct tenant *tenant_next(struct tenant *tenant, const char *prefix);
+
+/* Whether its tree holds nothing. */
+bool tenant_is_absent(const struct tenant *tenant);
