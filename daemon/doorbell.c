@@ -47,7 +47,7 @@ static void forget(struct doorbell *bell)
 {
 	bell->is_doubtful = true;
 	bell->goal = 0;
-	bell->fns->seen(0, bell->userdata);
+	bell->tenants->floor = 0;
 }
 
 static void rest_after_failure(struct doorbell *bell, const struct consul_error *error)
@@ -269,7 +269,7 @@ static void take_index(struct doorbell *bell, const struct fetch_answer *answer)
 	note_hurry(bell, answer);
 	bell->is_listening = false;
 	bell->goal = answer->index;
-	bell->fns->seen(bell->goal, bell->userdata);
+	tenants_see(bell->tenants, bell->goal);
 	/* They are read after this index was seen. */
 	if (bell->is_doubtful)
 		doubt_all(bell);

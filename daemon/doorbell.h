@@ -27,8 +27,6 @@ struct doorbell_fns {
 	/* Consul does not answer. Stays; doubted() comes when it answers again. */
 	void (*failed)(struct tenant *tenant, const struct consul_error *error, uint64_t retry_at,
 		void *userdata);
-	/* This index was seen, and Consul is as it was; 0: it may be another one from here on. */
-	void (*seen)(uint64_t index, void *userdata);
 	/* It neither asks nor searches: tenants may leave, and it may be freed. False: it was. */
 	bool (*idle)(struct doorbell *bell, void *userdata);
 };

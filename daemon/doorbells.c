@@ -22,7 +22,6 @@ struct doorbells {
 	unsigned n_planned; /* tenants there were when prefixes were chosen last */
 	struct list places; /* place::link */
 	struct loop_timer *plan_timer;
-	uint64_t floor;
 };
 
 /* Tenants -------------------------------------------------------------------------------------- */
@@ -94,14 +93,6 @@ static void on_failed(struct tenant *tenant, const struct consul_error *error, u
 	struct place *place = userdata;
 
 	place->doorbells->fns->failed(tenant, error, retry_at);
-}
-
-static void on_seen(uint64_t index, void *userdata)
-{
-	struct place *place = userdata;
-	struct doorbells *doorbells = place->doorbells;
-
-	doorbells->floor = index == 0 ? 0 : MAX(doorbells->floor, index);
 }
 
 /* Places --------------------------------------------------------------------------------------- */
@@ -186,7 +177,6 @@ static const struct doorbell_fns bell_functions = {
 	.moved = on_moved,
 	.doubted = on_doubted,
 	.failed = on_failed,
-	.seen = on_seen,
 	.idle = on_idle,
 };
 
@@ -357,7 +347,7 @@ bool doorbells_may_poll(const struct doorbells *doorbells, const struct tree *tr
 
 uint64_t doorbells_floor(const struct doorbells *doorbells)
 {
-	return doorbells->floor;
+	return doorbells->tenants.floor;
 }
 
 void doorbells_move_in(struct doorbells *doorbells, struct tenant *tenant, struct tree *tree,
@@ -365,7 +355,7 @@ void doorbells_move_in(struct doorbells *doorbells, struct tenant *tenant, struc
 {
 	tenant->tree = tree;
 	tenant->index = index;
-	tenant->known = MAX(index, MIN(floor, doorbells->floor));
+	tenant->known = MAX(index, MIN(floor, doorbells->tenants.floor));
 	tenant->was_absent = tenant_is_absent(tenant);
 	tenant->bell = find_bell(doorbells, tree->prefix);
 	tenants_add(&doorbells->tenants, tenant);
@@ -391,7 +381,7 @@ void doorbells_stop(struct doorbells *doorbells)
 		place_free(LIST_ENTRY(doorbells->places.next, struct place, link));
 	loop_timer_disarm(doorbells->plan_timer);
 	doorbells->n_planned = 0;
-	doorbells->floor = 0;
+	doorbells->tenants.floor = 0;
 }
 
 bool doorbells_is_on_time(const struct doorbells *doorbells, uint64_t now)

@@ -4,7 +4,9 @@
  */
 #include "daemon/search.h"
 
+#include "daemon/doorbell.h"
 #include "daemon/list.h"
+#include "daemon/log.h"
 #include "daemon/shard.h"
 
 #define INDEX_NOT_KNOWN UINT64_MAX /* may not be listed: above what anybody knows */
@@ -26,6 +28,8 @@ struct search {
 	struct list waiting, asked; /* probe::link */
 	unsigned n_asked;
 	bool is_settled; /* the consistent answer came */
+	unsigned n_probes; /* since it began */
+	uint64_t began_at;
 	uint64_t goal;
 	struct loop_timer *timer; /* to be done, out of nobody's call */
 	struct consul_error error;
@@ -127,19 +131,6 @@ static int add_probe(struct search *search, const char *prefix, size_t len, stru
 	return 0;
 }
 
-/* The last one that lags in the branch of this one: all that agrees with it one byte beyond. */
-static const struct tenant *branch_end(const struct search *search, const struct tenant *tenant,
-	const char *prefix, size_t len, uint64_t goal)
-{
-	const struct tenant *last = tenant;
-	struct tenant *next = (struct tenant *)(uintptr_t)tenant;
-
-	while ((next = next_lagging(search, tenant_next(next, prefix), prefix, goal)) &&
-		next->tree->prefix[len] == tenant->tree->prefix[len])
-		last = next;
-	return last;
-}
-
 /* Something moved below the prefix: each branch is asked for, before what waits already. */
 static int branch_out(struct search *search, const char *prefix, uint64_t goal)
 {
@@ -150,12 +141,11 @@ static int branch_out(struct search *search, const char *prefix, uint64_t goal)
 	int r = 0;
 
 	while (tenant && r == 0) {
-		const struct tenant *last = branch_end(search, tenant, prefix, len, goal);
+		struct tenant *last = tenant_last_alike(search->tenants, tenant, len + 1);
 
 		r = add_probe(search, tenant->tree->prefix,
 			shard_common(tenant->tree->prefix, last->tree->prefix), &branches);
-		tenant = next_lagging(search,
-			tenant_next((struct tenant *)(uintptr_t)last, prefix), prefix, goal);
+		tenant = next_lagging(search, tenant_next(last, prefix), prefix, goal);
 	}
 	list_splice(&branches, &search->waiting);
 	list_splice(&search->waiting, &branches);
@@ -198,6 +188,8 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 		return;
 	}
 	search->is_settled = true;
+	if (answer->is_good)
+		tenants_see(search->tenants, index);
 	list_unlink(&probe->link);
 	r = settle_below(search, probe->prefix, index, answer->is_absent, probe->goal);
 	free(probe);
@@ -220,8 +212,9 @@ static int send_probe(struct search *search, struct probe *probe)
 
 	list_unlink(&probe->link);
 	list_append(&search->asked, &probe->link);
-	probe->goal = search->goal;
+	probe->goal = MAX(search->goal, search->tenants->floor);
 	search->n_asked++;
+	search->n_probes++;
 	return fetch_start(search->agent, &query, &probe->fetch);
 }
 
@@ -254,6 +247,9 @@ static void on_timer(void *userdata)
 	struct search *search = userdata;
 	bool has_failed = search->has_failed;
 
+	log_debug("%s: searched with %u probes in %.1f ms", doorbell_prefix(search->bell),
+		search->n_probes, (double)(loop_now() - search->began_at) / 1000);
+	search->n_probes = 0;
 	search->has_failed = false;
 	search->is_settled = false;
 	search->fns->done(has_failed ? &search->error : NULL, search->userdata);
@@ -296,6 +292,8 @@ struct search *search_free(struct search *search)
 void search_begin(struct search *search, const char *prefix, uint64_t index, bool is_absent,
 	uint64_t goal)
 {
+	if (!search_is_under_way(search))
+		search->began_at = loop_now();
 	if (goal > search->goal || !search_is_under_way(search)) {
 		search->goal = goal;
 		search->is_settled = false;

@@ -18,7 +18,16 @@ struct tenant {
 	uint64_t known; /* every write up to this index is in the contents */
 };
 
-RB_HEAD(tenants, tenant);
+RB_HEAD(tenant_table, tenant);
+
+struct tenants {
+	struct tenant_table table;
+	/*
+	 * The highest index that any answer had: every write up to it is in what is asked for from
+	 * now on. 0 when the store may have become another one.
+	 */
+	uint64_t floor;
+};
 
 void tenants_init(struct tenants *tenants);
 /* The prefix of a tree comes once. */
@@ -28,6 +37,12 @@ void tenants_remove(struct tenants *tenants, struct tenant *tenant);
 /* In order, those whose prefix begins with this one; NULL: no more. */
 struct tenant *tenants_first(struct tenants *tenants, const char *prefix);
 struct tenant *tenant_next(struct tenant *tenant, const char *prefix);
+
+/* The last one whose prefix begins with the first `len` bytes of this one's; len at least 1. */
+struct tenant *tenant_last_alike(struct tenants *tenants, struct tenant *tenant, size_t len);
+
+/* An answer had this index. */
+void tenants_see(struct tenants *tenants, uint64_t index);
 
 /* Whether its tree holds nothing. */
 bool tenant_is_absent(const struct tenant *tenant);
