@@ -253,8 +253,8 @@ bool agent_has_room_for_poll(const struct agent *agent)
 {
 	const struct http *polls = agent->pools[AGENT_POLLS];
 	/* An agent counts connections: of the polls of one, none keeps a place of its own. */
-	unsigned n = http_is_multiplexed(polls) ? http_n_requests(polls)
-						: ledger_n_open(agent->ledger);
+	unsigned n =
+		http_is_multiplexed(polls) ? http_n_requests(polls) : ledger_n_open(agent->ledger);
 
 	return n < http_capacity(polls);
 }

@@ -24,7 +24,7 @@ struct doorbell {
 };
 
 #define FOREACH_TENANT(tenant, next, bell)                                                         \
-	for (struct tenant *(next),                                                                \
+	for (struct tenant * (next),                                                               \
 		*(tenant) = next_own(bell, tenants_first((bell)->tenants, (bell)->prefix));        \
 		(tenant) && ((next) = tenant_next(tenant, (bell)->prefix), true);                  \
 		(tenant) = next_own(bell, next))
@@ -56,39 +56,39 @@ static void rest_after_failure(struct doorbell *bell, const struct consul_error 
 	uint64_t delay = consul_backoff_next(&bell->backoff, now, agent_random());
 
 	forget(bell);
-	FOREACH_TENANT (tenant, next, bell)
-		bell->fns->failed(tenant, error, now + delay, bell->userdata);
+	FOREACH_TENANT(tenant, next, bell)
+	bell->fns->failed(tenant, error, now + delay, bell->userdata);
 	rest(bell, delay);
 }
 
 static void doubt_all(struct doorbell *bell)
 {
 	bell->is_doubtful = false;
-	FOREACH_TENANT (tenant, next, bell)
-		bell->fns->doubted(tenant, bell->userdata);
+	FOREACH_TENANT(tenant, next, bell)
+	bell->fns->doubted(tenant, bell->userdata);
 }
 
 static void confirm_all(struct doorbell *bell)
 {
 	bell->confirmed_at = loop_now();
-	FOREACH_TENANT (tenant, next, bell)
-		if (tenant->known >= bell->goal)
-			tree_confirm(tenant->tree);
+	FOREACH_TENANT(tenant, next, bell)
+	if (tenant->known >= bell->goal)
+		tree_confirm(tenant->tree);
 }
 
 static bool is_behind(const struct doorbell *bell)
 {
-	FOREACH_TENANT (tenant, next, bell)
-		if (tenant->known < bell->goal)
-			return true;
+	FOREACH_TENANT(tenant, next, bell)
+	if (tenant->known < bell->goal)
+		return true;
 	return false;
 }
 
 static bool has_contents(const struct doorbell *bell)
 {
-	FOREACH_TENANT (tenant, next, bell)
-		if (!tenant_is_absent(tenant))
-			return true;
+	FOREACH_TENANT(tenant, next, bell)
+	if (!tenant_is_absent(tenant))
+		return true;
 	return false;
 }
 
@@ -222,8 +222,8 @@ static void go_blind(struct doorbell *bell, const struct consul_error *error)
 			error->message);
 	bell->is_blind = true;
 	bell->goal = 0;
-	FOREACH_TENANT (tenant, next, bell)
-		bell->fns->moved(tenant, 0, bell->userdata);
+	FOREACH_TENANT(tenant, next, bell)
+	bell->fns->moved(tenant, 0, bell->userdata);
 	rest(bell, bell->agent->config->wait_usec);
 }
 
@@ -257,9 +257,8 @@ static void start_afresh(struct doorbell *bell)
 static void note_hurry(struct doorbell *bell, const struct fetch_answer *answer)
 {
 	if (bell->is_listening)
-		bell->n_hurried = answer->answered_usec < LIMIT_BELL_HURRY_USEC
-					  ? bell->n_hurried + 1
-					  : 0;
+		bell->n_hurried =
+			answer->answered_usec < LIMIT_BELL_HURRY_USEC ? bell->n_hurried + 1 : 0;
 }
 
 static void take_index(struct doorbell *bell, const struct fetch_answer *answer)

@@ -8,8 +8,8 @@
  *      |            v       rang
  *      +------- listening ------> searching ---> listening
  *
- * Invariant: while it listens from an index on, each of its tenants knows all up to that index, or a
- * search that was begun after that index was seen is looking for what the tenant does not know.
+ * Invariant: while it listens from an index on, each of its tenants knows all up to that index, or
+ * a search that was begun after that index was seen is looking for what the tenant does not know.
  * Without a place for its poll it knocks, once in LIMIT_KNOCK_USEC. One that may not list (403)
  * has its tenants read one by one, once in a wait.
  */

@@ -87,8 +87,8 @@ static void on_doubted(struct tenant *tenant, void *userdata)
 	place->doorbells->fns->doubted(tenant);
 }
 
-static void on_failed(struct tenant *tenant, const struct consul_error *error, uint64_t retry_at,
-	void *userdata)
+static void on_failed(
+	struct tenant *tenant, const struct consul_error *error, uint64_t retry_at, void *userdata)
 {
 	struct place *place = userdata;
 
@@ -111,14 +111,15 @@ static bool overlap(const char *a, const char *b)
 	return a[len] == '\0' || b[len] == '\0';
 }
 
-/* A poll has ended: whoever rests for want of one may have it, and what it rang for may be theirs. */
+/* A poll has ended: whoever rests for want of one may have it, and what it rang for may be theirs.
+ */
 static void wake_others(const struct place *leaving)
 {
 	LIST_FOREACH (node, &leaving->doorbells->places) {
 		const struct place *place = LIST_ENTRY(node, struct place, link);
 
-		if (place != leaving && overlap(doorbell_prefix(place->bell),
-						doorbell_prefix(leaving->bell)))
+		if (place != leaving &&
+			overlap(doorbell_prefix(place->bell), doorbell_prefix(leaving->bell)))
 			doorbell_wake(place->bell);
 	}
 }

@@ -2,11 +2,11 @@
  * Which trees have a poll of their own, and doorbells for the others.
  *
  * There are as many polls as the agent allows at once. While they suffice each tree has its own.
- * When they do not, trees that hold something have their own as long as LIMIT_BELLS_MIN are left for
- * the absent ones; and else no tree has: the polls are doorbells, of string prefixes that divide
- * the trees evenly. As trees come and go the prefixes are chosen anew; a tree takes what it knows
- * with it from one doorbell to the next, so nothing is missed in between, and a doorbell that is
- * not wanted any more rings on for those that are until its poll has run out.
+ * When they do not, trees that hold something have their own as long as LIMIT_BELLS_MIN are left
+ * for the absent ones; and else no tree has: the polls are doorbells, of string prefixes that
+ * divide the trees evenly. As trees come and go the prefixes are chosen anew; a tree takes what it
+ * knows with it from one doorbell to the next, so nothing is missed in between, and a doorbell that
+ * is not wanted any more rings on for those that are until its poll has run out.
  */
 #pragma once
 
@@ -36,8 +36,8 @@ bool doorbells_may_poll(const struct doorbells *doorbells, const struct tree *tr
 uint64_t doorbells_floor(const struct doorbells *doorbells);
 
 /*
- * A tree lives behind a doorbell from here on: its contents are from an answer with this index, that
- * was asked for when doorbells_floor() was `floor`.
+ * A tree lives behind a doorbell from here on: its contents are from an answer with this index,
+ * that was asked for when doorbells_floor() was `floor`.
  */
 void doorbells_move_in(struct doorbells *doorbells, struct tenant *tenant, struct tree *tree,
 	uint64_t index, uint64_t floor);

@@ -1,8 +1,8 @@
 /*
- * The polls that Consul still answers, with the time by which each is over. An agent keeps the place
- * of a poll until its wait ends, also when the one who asked has gone: a daemon that crashes and is
- * started again finds the places of the one before still taken. So each is written down, in a file
- * that outlives the daemon, before it is asked. Knows times; must not know what is asked.
+ * The polls that Consul still answers, with the time by which each is over. An agent keeps the
+ * place of a poll until its wait ends, also when the one who asked has gone: a daemon that crashes
+ * and is started again finds the places of the one before still taken. So each is written down, in
+ * a file that outlives the daemon, before it is asked. Knows times; must not know what is asked.
  *
  * The bytes of the file are not trusted: a time that no poll could have is none.
  */
@@ -13,8 +13,8 @@
 struct ledger;
 
 /*
- * Reads what an earlier daemon left in that directory; NULL: there is no file, all is forgotten with
- * the process. Where the file cannot be had, *ret_is_lasting is false. 0, -ENOMEM.
+ * Reads what an earlier daemon left in that directory; NULL: there is no file, all is forgotten
+ * with the process. Where the file cannot be had, *ret_is_lasting is false. 0, -ENOMEM.
  */
 int ledger_new(const char *directory, struct ledger **ret_ledger, bool *ret_is_lasting);
 struct ledger *ledger_free(struct ledger *ledger); /* NULL is fine; returns NULL */

@@ -82,7 +82,7 @@ static struct tenant *next_lagging(
 
 /* The tenants below a prefix that know too little, one after the other; they may leave. */
 #define FOREACH_LAGGING(tenant, next, search, prefix, goal)                                        \
-	for (struct tenant *(next),                                                                \
+	for (struct tenant * (next),                                                               \
 		*(tenant) = next_lagging(                                                          \
 			search, tenants_first((search)->tenants, prefix), prefix, goal);           \
 		(tenant) && ((next) = tenant_next(tenant, prefix), true);                          \
@@ -91,14 +91,14 @@ static struct tenant *next_lagging(
 static bool is_known_to_all(
 	const struct search *search, const char *prefix, uint64_t index, uint64_t goal)
 {
-	FOREACH_LAGGING (tenant, next, search, prefix, goal)
-		if (tenant->known < index)
-			return false;
+	FOREACH_LAGGING(tenant, next, search, prefix, goal)
+	if (tenant->known < index)
+		return false;
 	return true;
 }
 
-static void settle(struct search *search, struct tenant *tenant, bool moved, uint64_t index,
-	uint64_t goal)
+static void settle(
+	struct search *search, struct tenant *tenant, bool moved, uint64_t index, uint64_t goal)
 {
 	if (moved)
 		search->fns->moved(tenant, index == INDEX_NOT_KNOWN ? 0 : index, search->userdata);
@@ -106,17 +106,16 @@ static void settle(struct search *search, struct tenant *tenant, bool moved, uin
 		tenant->known = goal;
 }
 
-static void settle_absent(
-	struct search *search, const char *prefix, uint64_t index, uint64_t goal)
+static void settle_absent(struct search *search, const char *prefix, uint64_t index, uint64_t goal)
 {
-	FOREACH_LAGGING (tenant, next, search, prefix, goal)
-		settle(search, tenant, !tenant_is_absent(tenant), index, goal);
+	FOREACH_LAGGING(tenant, next, search, prefix, goal)
+	settle(search, tenant, !tenant_is_absent(tenant), index, goal);
 }
 
 static void settle_all(struct search *search, const char *prefix, uint64_t goal)
 {
-	FOREACH_LAGGING (tenant, next, search, prefix, goal)
-		tenant->known = goal;
+	FOREACH_LAGGING(tenant, next, search, prefix, goal)
+	tenant->known = goal;
 }
 
 static int add_probe(struct search *search, const char *prefix, size_t len, struct list *to)
@@ -153,8 +152,8 @@ static int branch_out(struct search *search, const char *prefix, uint64_t goal)
 }
 
 /* What the answer for a prefix means for those that live below it. */
-static int settle_below(struct search *search, const char *prefix, uint64_t index, bool is_absent,
-	uint64_t goal)
+static int settle_below(
+	struct search *search, const char *prefix, uint64_t index, bool is_absent, uint64_t goal)
 {
 	struct tenant *own;
 
@@ -220,8 +219,8 @@ static int send_probe(struct search *search, struct probe *probe)
 
 static bool is_needed(const struct search *search, const struct probe *probe)
 {
-	return next_lagging(search, tenants_first(search->tenants, probe->prefix), probe->prefix,
-		search->goal);
+	return next_lagging(
+		search, tenants_first(search->tenants, probe->prefix), probe->prefix, search->goal);
 }
 
 static void ask(struct search *search)
@@ -289,8 +288,8 @@ struct search *search_free(struct search *search)
 	return NULL;
 }
 
-void search_begin(struct search *search, const char *prefix, uint64_t index, bool is_absent,
-	uint64_t goal)
+void search_begin(
+	struct search *search, const char *prefix, uint64_t index, bool is_absent, uint64_t goal)
 {
 	if (!search_is_under_way(search))
 		search->began_at = loop_now();

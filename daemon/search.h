@@ -1,5 +1,6 @@
 /*
- * Which of a doorbell's tenants moved, found by asking for the index of ever longer string prefixes.
+ * Which of a doorbell's tenants moved, found by asking for the index of ever longer string
+ * prefixes.
  *
  * Consul's index of a listing is that of all that begins with the prefix asked for. Where it is not
  * above what the tenants below it know, nothing has changed for them, and they know as much as the
@@ -22,7 +23,8 @@ struct search;
 struct search_fns {
 	/* Read it again: it is at this index, or above; 0: not known. It may leave the tenants. */
 	void (*moved)(struct tenant *tenant, uint64_t index, void *userdata);
-	/* All has been looked through; an error: what is left has not. Free the search here or later. */
+	/* All has been looked through; an error: what is left has not. Free the search here or
+	 * later. */
 	void (*done)(const struct consul_error *error, void *userdata);
 };
 
@@ -31,9 +33,9 @@ int search_new(struct agent *agent, struct tenants *tenants, const struct doorbe
 struct search *search_free(struct search *search); /* calls nobody */
 
 /*
- * Everything below the prefix is at this index: the goal, unless the goal is higher. A search that is
- * under way goes on with the higher goal. Calls back only later, but may call moved() at once.
+ * Everything below the prefix is at this index: the goal, unless the goal is higher. A search that
+ * is under way goes on with the higher goal. Calls back only later, but may call moved() at once.
  */
-void search_begin(struct search *search, const char *prefix, uint64_t index, bool is_absent,
-	uint64_t goal);
+void search_begin(
+	struct search *search, const char *prefix, uint64_t index, bool is_absent, uint64_t goal);
 bool search_is_under_way(const struct search *search);

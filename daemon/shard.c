@@ -66,8 +66,8 @@ static struct part *heaviest(struct division *division)
 }
 
 /* The branches of a part, heaviest first; keeps `max` of them. */
-static unsigned choose_branches(
-	const struct division *division, const struct part *part, struct part *branches, unsigned max)
+static unsigned choose_branches(const struct division *division, const struct part *part,
+	struct part *branches, unsigned max)
 {
 	unsigned n = 0;
 

@@ -1,6 +1,7 @@
 /*
- * How few string prefixes divide many trees: for doorbells, which can be had in a small number only,
- * and ring for all that begins with their prefix. Pure; knows sorted strings and their weights.
+ * How few string prefixes divide many trees: for doorbells, which can be had in a small number
+ * only, and ring for all that begins with their prefix. Pure; knows sorted strings and their
+ * weights.
  */
 #pragma once
 
@@ -25,6 +26,5 @@ size_t shard_common(const char *a, const char *b);
  * branches get prefixes of their own and it stays for the rest. Keys are sorted and differ. The
  * array and its prefixes go to the caller: shard_free(). Their number, or -ENOMEM.
  */
-int shard_divide(
-	const struct shard_key *keys, size_t n, unsigned max, struct shard **ret_shards);
+int shard_divide(const struct shard_key *keys, size_t n, unsigned max, struct shard **ret_shards);
 struct shard *shard_free(struct shard *shards, unsigned n);

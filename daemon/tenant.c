@@ -58,8 +58,7 @@ struct tenant *tenant_last_alike(struct tenants *tenants, struct tenant *tenant,
 		return tenant;
 	behind[len - 1]++;
 	next = RB_NFIND(tenant_table, &tenants->table, &wanted);
-	return next ? RB_PREV(tenant_table, NULL, next)
-		    : RB_MAX(tenant_table, &tenants->table);
+	return next ? RB_PREV(tenant_table, NULL, next) : RB_MAX(tenant_table, &tenants->table);
 }
 
 void tenants_see(struct tenants *tenants, uint64_t index)

@@ -131,8 +131,8 @@ static void block(struct watch *watch)
 {
 	if (!doorbells_may_poll(watch->doorbells, watch->tree)) {
 		watch->state = WATCH_LISTENING;
-		doorbells_move_in(watch->doorbells, &watch->tenant, watch->tree, watch->index,
-			watch->floor);
+		doorbells_move_in(
+			watch->doorbells, &watch->tenant, watch->tree, watch->index, watch->floor);
 		return;
 	}
 	watch->sent_wait_usec = choose_wait(watch);
@@ -424,8 +424,7 @@ static void on_released(struct tenant *tenant)
 	block(watch_of(tenant));
 }
 
-static void on_failed(
-	struct tenant *tenant, const struct consul_error *error, uint64_t retry_at)
+static void on_failed(struct tenant *tenant, const struct consul_error *error, uint64_t retry_at)
 {
 	tree_fail(tenant->tree, error->kind, retry_at, "%s", error->message);
 }

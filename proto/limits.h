@@ -78,12 +78,17 @@
 #define LIMIT_PACE_FIRST_USEC 1000000 /* then one in this time, */
 #define LIMIT_PACE_MAX_USEC 15000000 /* growing to this: an absent prefix wakes on every write */
 #define LIMIT_BELLS_MIN 2 /* polls for absent trees, when the others can have one each */
-#define LIMIT_PLAN_USEC 50000 /* after the last of many new trees, or the last change of doorbells */
-#define LIMIT_KNOCK_USEC 1000000 /* between looks at a doorbell's prefix while no poll is free for it */
-#define LIMIT_BELL_PROBES 4 /* of one doorbell at a time: two processors' worth, and some on the way */
+#define LIMIT_PLAN_USEC                                                                            \
+	50000 /* after the last of many new trees, or the last change of doorbells */
+#define LIMIT_KNOCK_USEC                                                                           \
+	1000000 /* between looks at a doorbell's prefix while no poll is free for it */
+#define LIMIT_BELL_PROBES                                                                          \
+	4 /* of one doorbell at a time: two processors' worth, and some on the way */
 #define LIMIT_BELL_HURRY_USEC 100000 /* a ring that came in this time is one of a burst */
 #define LIMIT_BELL_REST_FIRST_USEC 10000 /* between the rings of one, growing to */
-#define LIMIT_BELL_REST_USEC 250000 /* between rings of a storm: a last value is seen within 1 s */
+#define LIMIT_BELL_REST_USEC                                                                       \
+	250000 /* between rings of a storm: the last is seen within 1 s */
+		*/
 #define LIMIT_LOSS_KEYS 10 /* of fewer keys, more than half may well go at once */
 #define LIMIT_SAMPLES 8 /* missing keys that are read singly: deleted, or hidden from us */
 #define LIMIT_RESYNC_GRACE_USEC 1000000 /* for the watch to bring what the resync saw first */

@@ -162,6 +162,16 @@ struct http_request *fake_http_find(const char *part)
 	return NULL;
 }
 
+struct http_request *fake_http_at(unsigned place)
+{
+	return requests[place].is_used ? &requests[place] : NULL;
+}
+
+unsigned fake_http_pool(const struct http_request *request)
+{
+	return request->http->pool;
+}
+
 unsigned fake_http_n_pending(unsigned pool)
 {
 	unsigned n = 0;
@@ -192,9 +202,12 @@ static void finish(struct http_request *request, struct http_result *result)
 	http_done_fn done = request->get.done;
 	void *userdata = request->get.userdata;
 
+	bool is_abandoned = request->is_abandoned;
+
 	result->answered_usec = loop_now() - request->started_at;
 	request_done(request);
-	done(result, userdata);
+	if (!is_abandoned)
+		done(result, userdata);
 }
 
 void fake_http_answer(struct http_request *request, int status, const char *index, const char *body)
@@ -213,7 +226,9 @@ void fake_http_answer(struct http_request *request, int status, const char *inde
 		result.error_body = body;
 		result.error_body_len = len;
 	}
-	for (size_t off = 0; status == 200 && result.error == 0 && off < len; off += CHUNK)
+	for (size_t off = 0;
+		!request->is_abandoned && status == 200 && result.error == 0 && off < len;
+		off += CHUNK)
 		result.error = request->get.body(
 			body + off, MIN(len - off, (size_t)CHUNK), request->get.userdata);
 	if (result.error < 0)

@@ -5,7 +5,7 @@
 
 #include "daemon/http.h"
 
-#define FAKE_HTTP_MAX 64
+#define FAKE_HTTP_MAX 256
 
 struct http_request {
 	bool is_used;
@@ -23,6 +23,9 @@ struct http_request *fake_http_expect(unsigned pool, const char *part);
 void fake_http_expect_none(unsigned pool);
 /* One by what its URL holds, in any pool. */
 struct http_request *fake_http_find(const char *part);
+/* What is under way in this place of FAKE_HTTP_MAX, abandoned or not, or NULL. */
+struct http_request *fake_http_at(unsigned place);
+unsigned fake_http_pool(const struct http_request *request);
 unsigned fake_http_n_pending(unsigned pool);
 unsigned fake_http_n_abandoned(unsigned pool);
 /* Requests made since the start. */
