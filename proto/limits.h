@@ -86,9 +86,7 @@
 	4 /* of one doorbell at a time: two processors' worth, and some on the way */
 #define LIMIT_BELL_HURRY_USEC 100000 /* a ring that came in this time is one of a burst */
 #define LIMIT_BELL_REST_FIRST_USEC 10000 /* between the rings of one, growing to */
-#define LIMIT_BELL_REST_USEC                                                                       \
-	250000 /* between rings of a storm: the last is seen within 1 s */
-		*/
+#define LIMIT_BELL_REST_USEC 250000 /* in a storm: its last value is seen within 1 s */
 #define LIMIT_LOSS_KEYS 10 /* of fewer keys, more than half may well go at once */
 #define LIMIT_SAMPLES 8 /* missing keys that are read singly: deleted, or hidden from us */
 #define LIMIT_RESYNC_GRACE_USEC 1000000 /* for the watch to bring what the resync saw first */

@@ -18,6 +18,7 @@ struct reply { /* made, and not yet sent */
 	int status;
 	char index[24];
 	char *body;
+	bool is_held;
 };
 
 struct model {
@@ -151,8 +152,7 @@ static bool is_ready(const struct model *model, const struct http_request *reque
 {
 	struct question question = parse(request->url);
 
-	return !question.blocks || model->is_away ||
-	       (question.lists && model->may_not_list) ||
+	return !question.blocks || model->is_away || (question.lists && model->may_not_list) ||
 	       index_of(model, question.prefix) > question.index ||
 	       loop_now() - request->started_at >= question.wait_usec;
 }
@@ -244,8 +244,7 @@ static void answer(struct model *model, unsigned place)
 	make_reply(model, place);
 	reply = model->replies[place];
 	model->replies[place] = (struct reply){ 0 };
-	fake_http_answer(
-		request, reply.status, reply.index, reply.status == 200 ? reply.body : "");
+	fake_http_answer(request, reply.status, reply.index, reply.status == 200 ? reply.body : "");
 	drop_reply(&reply);
 }
 
@@ -279,7 +278,8 @@ static int choose(struct model *model, uint32_t random)
 	for (unsigned i = 0; i < FAKE_HTTP_MAX; i++) {
 		struct http_request *request = fake_http_at(i);
 
-		if (request && (reply_at(model, i)->body || is_ready(model, request)))
+		if (request && !reply_at(model, i)->is_held &&
+			(reply_at(model, i)->body || is_ready(model, request)))
 			ready[n++] = i;
 	}
 	return n > 0 ? (int)ready[random % n] : -1;
@@ -300,6 +300,26 @@ void model_decide_one(struct model *model, uint32_t random)
 
 	if (place >= 0)
 		make_reply(model, (unsigned)place);
+}
+
+void model_hold(struct model *model, const char *part)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FAKE_HTTP_MAX; i++) {
+		if (!fake_http_at(i) || !strstr(fake_http_at(i)->url, part))
+			continue;
+		make_reply(model, i);
+		model->replies[i].is_held = true;
+		n++;
+	}
+	assert_true(n > 0);
+}
+
+void model_release(struct model *model)
+{
+	for (unsigned i = 0; i < FAKE_HTTP_MAX; i++)
+		model->replies[i].is_held = false;
 }
 
 void model_run(struct model *model, uint64_t usec)

@@ -31,6 +31,9 @@ void model_set_away(struct model *model, bool is_away);
 bool model_answer_one(struct model *model, uint32_t random);
 /* Of one such request the answer is settled; it comes later, whatever is written meanwhile. */
 void model_decide_one(struct model *model, uint32_t random);
+/* Of all such requests whose URL holds this; none is answered before it is released. */
+void model_hold(struct model *model, const char *part);
+void model_release(struct model *model);
 /* Answers for this long whatever can be answered, at once. */
 void model_run(struct model *model, uint64_t usec);
 
@@ -41,5 +44,5 @@ void model_forget_answered(struct model *model);
 unsigned model_n_answered(const struct model *model, const char *part);
 
 /* The value of the n-th key below a prefix, and the key behind that, or NULL. */
-const char *model_key(const struct model *model, const char *prefix, unsigned n,
-	const char **ret_value);
+const char *model_key(
+	const struct model *model, const char *prefix, unsigned n, const char **ret_value);

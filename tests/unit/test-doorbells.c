@@ -78,9 +78,9 @@ static bool is_right(const struct crowd *crowd, const struct tree *tree)
 	if (!set)
 		return false;
 	for (; (key = model_key(crowd->model, tree->prefix, n, &value)); n++) {
-		off = off < set->records.size ? record_decode(set->records.data,
-							set->records.size, off, &record)
-					      : 0;
+		off = off < set->records.size
+			      ? record_decode(set->records.data, set->records.size, off, &record)
+			      : 0;
 		if (off == 0 || !std_streq(record.key, key) || !std_streq(record.value, value))
 			return false;
 	}
@@ -92,7 +92,8 @@ static void assert_right(const struct crowd *crowd)
 	assert_true(is_right(crowd, crowd->fixture->tree));
 	for (unsigned i = 0; i < N_TREES; i++)
 		if (crowd->trees[i] && !is_right(crowd, crowd->trees[i]))
-			fail_msg("%s is not what the store holds: %s", crowd->prefixes[i], crowd->trees[i]->error.message);
+			fail_msg("%s is not what the store holds: %s", crowd->prefixes[i],
+				crowd->trees[i]->error.message);
 }
 
 /* All trees, with two keys each, behind doorbells that have settled. */
@@ -135,6 +136,33 @@ static void a_change_is_found_by_few_probes(void **state)
 	assert_true(model_n_answered(crowd->model, "?keys") < 20);
 }
 
+static bool is_asked(const char *part)
+{
+	for (unsigned i = 0; i < FAKE_HTTP_MAX; i++)
+		if (fake_http_at(i) && strstr(fake_http_at(i)->url, part))
+			return true;
+	return false;
+}
+
+/* What was written after the answer was settled, and rang while it was on its way. */
+static void a_change_during_a_read_is_found(void **state)
+{
+	struct crowd *crowd = gather(state);
+
+	put(crowd, 17, "a", "2");
+	while (!is_asked("svc-17/?recurse")) {
+		assert_true(model_answer_one(crowd->model, 0));
+		fake_loop_advance(0);
+	}
+	model_hold(crowd->model, "svc-17/?recurse");
+	put(crowd, 17, "a", "3");
+	model_run(crowd->model, SOON);
+	assert_false(is_right(crowd, crowd->trees[17]));
+	model_release(crowd->model);
+	model_run(crowd->model, SOON);
+	assert_right(crowd);
+}
+
 static void writes_beside_the_trees_are_no_change(void **state)
 {
 	struct crowd *crowd = gather(state);
@@ -159,8 +187,8 @@ static void deletions_are_found(void **state)
 	model_run(crowd->model, SOON);
 	assert_right(crowd);
 	assert_int_equal(crowd->trees[23]->content->records.n, 0);
-	/* One tombstone, at a prefix that is none of a tree's and none of a probe's. The ones before
-	 * would hide it: see the model. */
+	/* One tombstone, at a prefix that is none of a tree's and none of a probe's. The ones
+	 * before would hide it: see the model. */
 	model_reap(crowd->model);
 	model_run(crowd->model, FIXTURE_WAIT * 9 / 8);
 	model_delete(crowd->model, "config/svc", true);
@@ -386,9 +414,12 @@ static void reap(struct crowd *crowd)
 static void write_by_chance(struct crowd *crowd)
 {
 	static const char *const names[] = { "a", "b", "c", "deep/a", "deep/b" };
-	unsigned i = chance(N_TREES);
+	static unsigned i;
 	char text[64];
 
+	/* Often where it was written just now, and is being read. */
+	if (chance(2) == 0)
+		i = chance(N_TREES);
 	snprintf(text, sizeof(text), "%u", chance(1000));
 	switch (chance(12)) {
 	case 0:
@@ -482,6 +513,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(all_polls_are_doorbells),
 		CASE(a_change_is_found_by_few_probes),
+		CASE(a_change_during_a_read_is_found),
 		CASE(writes_beside_the_trees_are_no_change),
 		CASE(deletions_are_found),
 		CASE(trees_within_trees_are_found),

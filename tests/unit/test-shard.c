@@ -77,8 +77,7 @@ static void one_prefix_is_what_all_begin_with(void **state)
 	struct shard *shards;
 
 	(void)state;
-	assert_int_equal(
-		shard_divide(keys, name_keys(1000), 1, &shards), 1);
+	assert_int_equal(shard_divide(keys, name_keys(1000), 1, &shards), 1);
 	assert_string_equal(shards[0].prefix, "config/svc-0");
 	assert_int_equal(shards[0].weight, 1000);
 	shard_free(shards, 1);
@@ -91,8 +90,8 @@ static void fewer_keys_than_prefixes_have_one_each(void **state)
 	(void)state;
 	assert_int_equal(shard_divide(keys, name_keys(3), 14, &shards), 3);
 	for (unsigned i = 0; i < 3; i++)
-		assert_string_equal(shards[shard_of(shards, 3, keys[i].prefix)].prefix,
-			keys[i].prefix);
+		assert_string_equal(
+			shards[shard_of(shards, 3, keys[i].prefix)].prefix, keys[i].prefix);
 	shard_free(shards, 3);
 }
 
@@ -129,8 +128,7 @@ static void keys_without_anything_in_common(void **state)
 	unsigned n;
 
 	(void)state;
-	assert_int_equal(
-		shard_divide(keys, list_keys(apart, ARRAY_SIZE(apart)), 1, &shards), 1);
+	assert_int_equal(shard_divide(keys, list_keys(apart, ARRAY_SIZE(apart)), 1, &shards), 1);
 	assert_string_equal(shards[0].prefix, "");
 	shard_free(shards, 1);
 	divide(ARRAY_SIZE(apart), 3, &n);
@@ -152,8 +150,7 @@ static void light_keys_take_little_room(void **state)
 	}
 	n = shard_divide(keys, n_keys, 12, &shards);
 	for (size_t i = n_keys - 10; i < n_keys; i++)
-		assert_string_equal(
-			shards[shard_of(shards, (unsigned)n, keys[i].prefix)].prefix,
+		assert_string_equal(shards[shard_of(shards, (unsigned)n, keys[i].prefix)].prefix,
 			keys[i].prefix);
 	shard_free(shards, (unsigned)n);
 }
