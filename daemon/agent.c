@@ -238,7 +238,9 @@ enum agent_pool agent_pool_for_read(const struct agent *agent)
 {
 	const struct http *reads = agent->pools[AGENT_READS], *polls = agent->pools[AGENT_POLLS];
 
+	/* The places of a poll pool that an earlier daemon's polls have are no places. */
 	if (http_n_requests(reads) >= http_capacity(reads) &&
+		ledger_n_inherited(agent->ledger) == 0 &&
 		http_n_requests(polls) < http_capacity(polls))
 		return AGENT_POLLS;
 	return AGENT_READS;

@@ -16,6 +16,7 @@
 struct entry {
 	uint64_t over_at; /* loop_now() time; 0: free */
 	bool is_running; /* of this daemon, and unanswered */
+	bool is_inherited;
 };
 
 struct ledger {
@@ -53,7 +54,7 @@ static void read_file(struct ledger *ledger)
 		uint64_t over_at = le64_get(times[i]);
 
 		if (over_at > now && over_at - now <= over_after(LIMIT_WAIT_MAX_USEC))
-			ledger->entries[i].over_at = over_at;
+			ledger->entries[i] = (struct entry){ over_at, .is_inherited = true };
 	}
 }
 
@@ -106,6 +107,16 @@ unsigned ledger_n_open(const struct ledger *ledger)
 	return n;
 }
 
+unsigned ledger_n_inherited(const struct ledger *ledger)
+{
+	uint64_t now = loop_now();
+	unsigned n = 0;
+
+	for (size_t i = 0; i < LIMIT_LEDGER; i++)
+		n += ledger->entries[i].is_inherited && is_open(&ledger->entries[i], now);
+	return n;
+}
+
 int ledger_open(struct ledger *ledger, unsigned limit, uint64_t wait_usec)
 {
 	uint64_t now = loop_now();
@@ -117,6 +128,7 @@ int ledger_open(struct ledger *ledger, unsigned limit, uint64_t wait_usec)
 		i++;
 	set(ledger, i, now + over_after(wait_usec));
 	ledger->entries[i].is_running = true;
+	ledger->entries[i].is_inherited = false;
 	return (int)i;
 }
 

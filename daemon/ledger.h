@@ -22,6 +22,9 @@ struct ledger *ledger_free(struct ledger *ledger); /* NULL is fine; returns NULL
 /* Polls of this daemon that run, and of any that are not over yet. */
 unsigned ledger_n_open(const struct ledger *ledger);
 
+/* Of those, what an earlier daemon left: each has a connection that is none of ours. */
+unsigned ledger_n_inherited(const struct ledger *ledger);
+
 /* A poll begins. Its entry, or -EBUSY when `limit` of them are open. */
 int ledger_open(struct ledger *ledger, unsigned limit, uint64_t wait_usec);
 /* Its answer came. */

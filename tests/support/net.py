@@ -29,3 +29,18 @@ def free_ports(host, count):
     finally:
         for holder in sockets:
             holder.close()
+
+
+TCP_ESTABLISHED, TCP_CLOSE_WAIT = 1, 8
+
+
+def end(host, port):
+    """An address as /proc/net/tcp writes it."""
+    return socket.inet_aton(host)[::-1].hex().upper() + f":{port:04X}"
+
+
+def connections(host, port):
+    """How many connections the server at this address has, also those whose client has gone (it answers still)."""
+    with open("/proc/net/tcp") as file:
+        rows = [line.split() for line in file.read().splitlines()[1:]]
+    return sum(row[1] == end(host, port) and int(row[3], 16) in (TCP_ESTABLISHED, TCP_CLOSE_WAIT) for row in rows)

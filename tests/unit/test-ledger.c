@@ -89,7 +89,9 @@ static void the_next_daemon_counts_what_the_last_one_left(void **state)
 	ledger_free(ledger); /* as if it were killed: nothing is written at the end */
 	ledger = new_ledger();
 	assert_int_equal(ledger_n_open(ledger), 2);
+	assert_int_equal(ledger_n_inherited(ledger), 2);
 	assert_true(ledger_open(ledger, 3, WAIT) >= 0);
+	assert_int_equal(ledger_n_inherited(ledger), 2);
 	assert_int_equal(ledger_open(ledger, 3, WAIT), -EBUSY);
 	ledger_free(ledger);
 	ledger = new_ledger();
