@@ -13,7 +13,7 @@ struct doorbell {
 	struct search *search;
 	struct loop_timer *timer;
 	uint64_t timer_at;
-	uint64_t goal; /* to listen from; 0: knock first */
+	uint64_t goal; /* the index that was seen last; 0: knock first */
 	uint64_t wait_usec, asked_at; /* of the poll under way */
 	uint64_t next_wait_usec;
 	uint64_t confirmed_at;
@@ -131,6 +131,19 @@ static void knock(struct doorbell *bell)
 		  });
 }
 
+/*
+ * What all tenants know: the index that was seen last, or one that was seen elsewhere before they
+ * were looked at. What was written up to it needs not ring.
+ */
+static uint64_t choose_index(const struct doorbell *bell)
+{
+	uint64_t index = UINT64_MAX;
+
+	FOREACH_TENANT(tenant, next, bell)
+	index = MIN(index, tenant->known);
+	return index == UINT64_MAX ? bell->goal : MAX(index, bell->goal);
+}
+
 /* Short at first: many trees come at once, and the prefixes of doorbells change with them. */
 static void listen(struct doorbell *bell)
 {
@@ -140,7 +153,7 @@ static void listen(struct doorbell *bell)
 	bell->next_wait_usec = MIN(wait_usec * 2, max);
 	ask(bell, (struct fetch_query){
 			  .pool = AGENT_POLLS,
-			  .index = bell->goal,
+			  .index = choose_index(bell),
 			  .wait_usec = wait_usec,
 		  });
 }

@@ -26,6 +26,8 @@ struct search {
 	const struct search_fns *fns;
 	void *userdata;
 	struct list waiting, asked; /* probe::link */
+	struct list turn_link; /* tenants::searches */
+	bool has_turn;
 	unsigned n_asked;
 	bool is_settled; /* the consistent answer came */
 	unsigned n_probes; /* since it began */
@@ -41,6 +43,37 @@ static void probe_free(struct probe *probe)
 	list_unlink(&probe->link);
 	fetch_cancel(probe->fetch);
 	free(probe);
+}
+
+static void ask(struct search *search);
+
+static bool take_turn(struct search *search)
+{
+	struct tenants *tenants = search->tenants;
+
+	if (search->has_turn)
+		return true;
+	list_unlink(&search->turn_link);
+	if (tenants->n_searching >= LIMIT_BELL_SEARCHES) {
+		list_append(&tenants->searches, &search->turn_link);
+		return false;
+	}
+	search->has_turn = true;
+	tenants->n_searching++;
+	return true;
+}
+
+static void give_turn(struct search *search)
+{
+	struct tenants *tenants = search->tenants;
+
+	list_unlink(&search->turn_link);
+	if (!search->has_turn)
+		return;
+	search->has_turn = false;
+	tenants->n_searching--;
+	if (!list_is_empty(&tenants->searches))
+		ask(LIST_ENTRY(tenants->searches.next, struct search, turn_link));
 }
 
 static void drop(struct search *search)
@@ -171,8 +204,6 @@ static int settle_below(
 	return branch_out(search, prefix, goal);
 }
 
-static void ask(struct search *search);
-
 static void on_answer(struct fetch_answer *answer, void *userdata)
 {
 	struct probe *probe = userdata;
@@ -227,6 +258,8 @@ static void ask(struct search *search)
 {
 	unsigned max = search->is_settled ? LIMIT_BELL_PROBES : 1;
 
+	if (!list_is_empty(&search->waiting) && !take_turn(search))
+		return;
 	while (search->n_asked < max && !list_is_empty(&search->waiting)) {
 		struct probe *probe = LIST_ENTRY(search->waiting.next, struct probe, link);
 
@@ -251,6 +284,7 @@ static void on_timer(void *userdata)
 	search->n_probes = 0;
 	search->has_failed = false;
 	search->is_settled = false;
+	give_turn(search);
 	search->fns->done(has_failed ? &search->error : NULL, search->userdata);
 }
 
@@ -269,6 +303,7 @@ int search_new(struct agent *agent, struct tenants *tenants, const struct doorbe
 	search->userdata = userdata;
 	list_init(&search->waiting);
 	list_init(&search->asked);
+	list_init(&search->turn_link);
 	r = loop_timer_new(agent->loop, on_timer, search, &search->timer);
 	if (r < 0) {
 		free(search);
@@ -283,6 +318,7 @@ struct search *search_free(struct search *search)
 	if (!search)
 		return NULL;
 	drop(search);
+	give_turn(search);
 	loop_timer_free(search->timer);
 	free(search);
 	return NULL;
@@ -305,5 +341,6 @@ void search_begin(
 
 bool search_is_under_way(const struct search *search)
 {
-	return search->n_asked > 0 || loop_timer_is_armed(search->timer);
+	return search->n_asked > 0 || !list_is_empty(&search->turn_link) ||
+	       loop_timer_is_armed(search->timer);
 }

@@ -20,6 +20,8 @@ void tenants_init(struct tenants *tenants)
 {
 	RB_INIT(&tenants->table);
 	tenants->floor = 0;
+	tenants->n_searching = 0;
+	list_init(&tenants->searches);
 }
 
 void tenants_add(struct tenants *tenants, struct tenant *tenant)

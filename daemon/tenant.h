@@ -27,6 +27,8 @@ struct tenants {
 	 * now on. 0 when the store may have become another one.
 	 */
 	uint64_t floor;
+	unsigned n_searching;
+	struct list searches; /* search::turn_link, waiting */
 };
 
 void tenants_init(struct tenants *tenants);

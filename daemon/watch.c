@@ -25,6 +25,7 @@ struct watch {
 	struct tree *tree;
 	struct tenant tenant; /* while listening */
 	uint64_t floor; /* see doorbells_move_in() */
+	unsigned n_hurried; /* changes that came at once, one after the other */
 	uint64_t rung_index; /* what is read after a ring is at this index or above */
 	enum watch_state state;
 	struct fetch *fetch;
@@ -183,6 +184,12 @@ static void go_on_from(struct watch *watch, uint64_t sent, uint64_t received)
 		go_on(watch);
 }
 
+/* What changes again and again is published once in this time: there is no use in asking more. */
+static bool is_storm(const struct watch *watch)
+{
+	return watch->n_hurried > LIMIT_STORM_BURST;
+}
+
 /* Takes the set: these are the contents now. */
 static void accept(struct watch *watch, struct kvset *set)
 {
@@ -204,7 +211,11 @@ static void apply_change(struct watch *watch, uint64_t sent, struct kvset *set)
 
 	consul_pace_reset(&watch->pace);
 	accept(watch, set);
-	go_on_from(watch, sent, received);
+	watch->index = consul_next_index(sent, received);
+	if (watch->index != 0 && is_storm(watch))
+		wait_for(watch, WATCH_PAUSING, LIMIT_COALESCE_USEC);
+	else
+		go_on_from(watch, sent, received);
 }
 
 /* Takes the set as candidate and has a consistent read say whether it is so. */
@@ -331,9 +342,12 @@ static void on_woken(struct watch *watch, struct kvset *set, uint64_t answered_u
 {
 	const struct kvset *content = watch->tree->content;
 
-	if (kvset_same(content, set))
+	if (kvset_same(content, set)) {
 		on_unchanged(watch, set, consul_is_early(watch->sent_wait_usec, answered_usec));
-	else if (set->index < watch->index)
+		return;
+	}
+	watch->n_hurried = answered_usec < LIMIT_COALESCE_USEC ? watch->n_hurried + 1 : 0;
+	if (set->index < watch->index)
 		doubt(watch, set);
 	else
 		examine(watch, set, false, false);

@@ -75,6 +75,7 @@
 #define LIMIT_BODY_SLACK (1u << 20)
 #define LIMIT_JSON_SLACK (4u << 20) /* a token: a key of 300 kB (txn) in \u00XX, and spaces */
 #define LIMIT_PACE_BURST 2 /* wake-ups without change that cost nothing */
+#define LIMIT_STORM_BURST 8 /* changes that came at once before polls wait for each other */
 #define LIMIT_PACE_FIRST_USEC 1000000 /* then one in this time, */
 #define LIMIT_PACE_MAX_USEC 15000000 /* growing to this: an absent prefix wakes on every write */
 #define LIMIT_BELLS_MIN 2 /* polls for absent trees, when the others can have one each */
@@ -84,6 +85,8 @@
 	1000000 /* between looks at a doorbell's prefix while no poll is free for it */
 #define LIMIT_BELL_PROBES                                                                          \
 	4 /* of one doorbell at a time: two processors' worth, and some on the way */
+#define LIMIT_BELL_SEARCHES                                                                        \
+	2 /* at a time: what waits its turn finds the writes of meanwhile, too */
 #define LIMIT_BELL_HURRY_USEC 100000 /* a ring that came in this time is one of a burst */
 #define LIMIT_BELL_REST_FIRST_USEC 10000 /* between the rings of one, growing to */
 #define LIMIT_BELL_REST_USEC 250000 /* in a storm: its last value is seen within 1 s */

@@ -159,6 +159,33 @@ static void a_poll_that_sleeps_ends_the_churn(void **state)
 	consul_fixture_expect_poll("&index=20&");
 }
 
+static void a_storm_of_changes_is_asked_for_no_faster_than_it_is_published(void **state)
+{
+	struct consul_fixture *f = *state;
+	unsigned before;
+	char index[16], pair[16];
+
+	consul_fixture_load(f);
+	before = fake_http_n_made();
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(index, sizeof(index), "%u", 11 + i);
+		snprintf(pair, sizeof(pair), "a=%u", 11 + i);
+		fake_loop_advance(USEC_PER_MSEC);
+		if (fake_http_n_pending(POLLS) > 0)
+			consul_fixture_answer(
+				consul_fixture_expect_poll("&index="), index, pair, NULL);
+	}
+	assert_in_range(fake_http_n_made() - before, 1000 / 25, 1000 / 15);
+	fake_loop_advance(LIMIT_COALESCE_USEC);
+	consul_fixture_answer(consul_fixture_expect_poll("&index="), "2000", "a=last", NULL);
+	consul_fixture_assert_content(f, "a=last", NULL);
+	/* A change alone is asked for at once again. */
+	fake_loop_advance(LIMIT_COALESCE_USEC);
+	fake_loop_advance(USEC_PER_SEC);
+	consul_fixture_answer(consul_fixture_expect_poll("&index=2000&"), "2001", "a=1", NULL);
+	consul_fixture_expect_poll("&index=2001&");
+}
+
 static void an_agent_that_never_blocks_is_not_hammered(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -355,6 +382,7 @@ int main(void)
 		CASE(an_early_answer_at_the_same_index_is_read_afresh_once),
 		CASE(wake_ups_without_change_are_paced),
 		CASE(a_poll_that_sleeps_ends_the_churn),
+		CASE(a_storm_of_changes_is_asked_for_no_faster_than_it_is_published),
 		CASE(an_agent_that_never_blocks_is_not_hammered),
 		CASE(indexes_that_cannot_be_are_asked_again_slowly),
 		CASE(keys_that_vanish_need_a_consistent_read),
