@@ -202,6 +202,8 @@ static void drop_layers(struct service *service)
 		tree_unref(service->layers[i].tree);
 	}
 	service->n_layers = 0;
+	free(service->layers);
+	service->layers = NULL;
 }
 
 static void free_prefixes(char *prefixes[], unsigned n)
@@ -235,22 +237,25 @@ static bool has_layers(const struct service *service, char *const prefixes[], un
 /* The new trees are taken before the old ones are dropped: one that stays is not restarted. */
 static int replace_layers(struct service *service, char *const prefixes[], unsigned n)
 {
+	struct service_layer *layers = calloc(n, sizeof(*layers));
 	struct tree *trees[LIMIT_LAYERS];
+	int r = layers ? 0 : -ENOMEM;
 
-	for (unsigned i = 0; i < n; i++) {
-		int r = trees_get(service->services->trees, prefixes[i], &trees[i]);
-
-		if (r < 0) {
-			while (i-- > 0)
-				tree_unref(trees[i]);
-			return r;
-		}
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		r = trees_get(service->services->trees, prefixes[i], &trees[i]);
+		while (r < 0 && i > 0)
+			tree_unref(trees[--i]);
+	}
+	if (r < 0) {
+		free(layers);
+		return r;
 	}
 	/* What was to be published is not the configuration any more. */
 	service->publication = publication_free(service->publication);
 	loop_timer_disarm(service->publish_timer);
 	service->is_dirty = false;
 	drop_layers(service);
+	service->layers = layers;
 	for (unsigned i = 0; i < n; i++)
 		add_layer(service, trees[i]);
 	/* Trees that other services already watch have their contents now. */

@@ -42,7 +42,7 @@ struct service {
 	bool is_preloaded;
 	struct loop_timer *linger;
 	struct list idle_link; /* services::idle, while nobody uses it */
-	struct service_layer layers[LIMIT_LAYERS];
+	struct service_layer *layers; /* an array: most services have one */
 	unsigned n_layers;
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */

@@ -94,7 +94,8 @@
 #define LIMIT_SAMPLES 8 /* missing keys that are read singly: deleted, or hidden from us */
 #define LIMIT_RESYNC_GRACE_USEC 1000000 /* for the watch to bring what the resync saw first */
 #define LIMIT_HOLD_MIN_USEC 1000000 /* of hold=: less is no time to look */
-#define LIMIT_LEDGER 256 /* polls under way, or left behind: more connections than an agent grants */
+#define LIMIT_LEDGER                                                                               \
+	256 /* polls under way, or left behind: more connections than an agent grants */
 #define LIMIT_LEDGER_SLACK_USEC 2000000 /* a busy agent ends a poll a little late */
 #define LIMIT_OVERDUE_USEC 30000000 /* beyond any stall that ends by itself: no watchdog then */
 #define LIMIT_TOKEN 4096 /* a Consul token is a UUID of 36 bytes */
