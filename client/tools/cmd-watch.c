@@ -5,9 +5,8 @@
  */
 #include "client/tools/commands.h"
 
-#include "client/lib/consulcfg.h"
-#include "client/lib/link.h"
 #include "client/tools/message.h"
+#include "client/tools/opener.h"
 #include "client/tools/output.h"
 #include "client/tools/query.h"
 #include "proto/key.h"
@@ -144,55 +143,15 @@ static int follow(struct watch *watch, ccfg *cfg)
 	return message_written(watch->context->name, r);
 }
 
-static int complain(const struct watch *watch, int error)
-{
-	struct trouble trouble = {
-		.error = error,
-		.service = watch->service,
-		.timeout_usec = watch->timeout_usec,
-		.words = "",
-	};
-	struct link link;
-
-	if (link_init(&link, watch->context->socket_path) == 0)
-		trouble.socket_path = link_path(&link);
-	if (error == -EACCES && trouble.socket_path && access(trouble.socket_path, W_OK) < 0 &&
-		errno == EACCES)
-		trouble.words = NULL;
-	return message_trouble(watch->context->name, &trouble);
-}
-
-/* With -t 0 the library opens in any case; here it is data now or an error. */
-static int check_data(ccfg *cfg)
-{
-	const ccfg_view *view = ccfg_pin(cfg);
-	struct ccfg_info info = { .size = sizeof(info) };
-	bool has_data = ccfg_view_generation(view) != 0;
-
-	ccfg_unpin(view);
-	if (has_data)
-		return 0;
-	ccfg_info(cfg, &info);
-	return info.error < 0 ? info.error : -ETIMEDOUT;
-}
-
 static int run_watch(struct watch *watch)
 {
-	uint64_t ms = watch->timeout_usec / USEC_PER_MSEC;
-	const struct ccfg_options open_options = {
-		.size = sizeof(open_options),
-		.socket_path = watch->context->socket_path,
-		.timeout_ms =
-			watch->timeout_usec == UINT64_MAX ? -1 : (int)MIN(MAX(ms, 1), INT_MAX),
-		.flags = watch->timeout_usec == 0 ? CCFG_NOWAIT : 0,
-	};
 	ccfg *cfg = NULL;
 	int r, exit_code;
 
-	r = ccfg_open(watch->service, &open_options, &cfg);
-	if (r == 0)
-		r = check_data(cfg);
-	exit_code = r == 0 ? follow(watch, cfg) : complain(watch, r);
+	r = opener_open(watch->context, watch->service, watch->timeout_usec, 0, &cfg);
+	exit_code =
+		r == 0 ? follow(watch, cfg)
+		       : opener_complain(watch->context, watch->service, watch->timeout_usec, r);
 	ccfg_close(cfg);
 	output_done(&watch->output);
 	return exit_code;

@@ -8,8 +8,15 @@
 
 #define PROGRAM "consulcfg"
 
-static const struct verb *const verbs[] = { &cmd_get, &cmd_list, &cmd_watch, &cmd_status,
-	&cmd_accept, &cmd_resync };
+static const struct verb *const verbs[] = {
+	&cmd_get,
+	&cmd_list,
+	&cmd_watch,
+	&cmd_exec,
+	&cmd_status,
+	&cmd_accept,
+	&cmd_resync,
+};
 
 static const struct verb *find_verb(const char *name)
 {
