@@ -19,7 +19,7 @@ _Noreturn static void run(const struct child_plan *plan, pid_t parent, int failu
 		plan->prepare(plan->userdata);
 	if (plan->signals)
 		sigprocmask(SIG_SETMASK, plan->signals, NULL);
-	execvpe(plan->argv[0], plan->argv, plan->environment);
+	execvpe(plan->argv[0], plan->argv, plan->environment ? plan->environment : environ);
 	error = errno;
 	if (write(failure, &error, sizeof(error)) < 0)
 		_exit(125);

@@ -11,7 +11,7 @@
 
 struct child_plan {
 	char *const *argv; /* argv[0] is searched in PATH when it has no '/' */
-	char *const *environment;
+	char *const *environment; /* NULL: that of this process, as `prepare` leaves it */
 	int input; /* standard input; -1: that of this process */
 	const sigset_t *signals; /* blocked ones; NULL: as in this process */
 	void (*prepare)(void *userdata); /* in the child, before the program; NULL */

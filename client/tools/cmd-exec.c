@@ -42,7 +42,7 @@ static const struct option options[] = {
 	{ EXEC_MIN_INTERVAL, "min-interval", "DURATION",
 		"between two restarts or signals at least (5s)" },
 	{ EXEC_KEYS, "keys", "PREFIX", "only keys that start with this" },
-	{ EXEC_ENV_PREFIX, "env-prefix", "NAME_", "put this in front of each variable" },
+	{ EXEC_ENV_PREFIX, "env-prefix", "NAME", "put this in front of each variable" },
 	{ 0 },
 };
 
@@ -141,10 +141,7 @@ static int take_operands(struct exec *exec, struct args *args)
 	if (!key_is_service_name(args->argv[0], strlen(args->argv[0])))
 		return verb_bad_service(args->context, args->argv[0]);
 	exec->service = args->argv[0];
-	/* Operands collect at the front of argv: there is room for the end of the list only where
-	 * a word went, and "--" was one. */
-	exec->plan.argv = args->argv + 1;
-	exec->plan.argv[args->n_operands - 1] = NULL;
+	exec->plan.argv = verb_words(args, 1);
 	return 0;
 }
 

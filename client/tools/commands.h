@@ -12,3 +12,4 @@ extern const struct verb cmd_status;
 extern const struct verb cmd_accept;
 extern const struct verb cmd_resync;
 extern const struct verb cmd_exec;
+extern const struct verb cmd_render;

@@ -13,6 +13,7 @@ static const struct verb *const verbs[] = {
 	&cmd_list,
 	&cmd_watch,
 	&cmd_exec,
+	&cmd_render,
 	&cmd_status,
 	&cmd_accept,
 	&cmd_resync,
