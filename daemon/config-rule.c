@@ -1,6 +1,5 @@
 /*
- * Rules for services. Knows their keys and how globs match. Globs have '*' and '?' only and are
- * matched here, not by fnmatch(3), whose time on a chosen name may grow without bound.
+ * Rules for services. Knows their keys.
  */
 #include "daemon/config-rule.h"
 
@@ -9,6 +8,7 @@
 
 #include "daemon/access.h"
 #include "daemon/config-layers.h"
+#include "daemon/glob.h"
 
 #define SECTION "service"
 #define GLOB_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?"
@@ -18,32 +18,10 @@ static bool is_for_all(const struct config_rule *rule)
 	return std_streq(rule->glob, "*");
 }
 
-/* A mismatch behind a '*' goes back to the last one only: linear in practice, bounded always. */
-static bool is_match(const char *glob, const char *name)
-{
-	const char *star = NULL, *retry = NULL;
-
-	while (*name != '\0') {
-		if (*glob == '*') {
-			star = glob++;
-			retry = name;
-		} else if (*glob == '?' || *glob == *name) {
-			glob++;
-			name++;
-		} else if (star) {
-			glob = star + 1;
-			name = ++retry;
-		} else {
-			return false;
-		}
-	}
-	return glob[strspn(glob, "*")] == '\0';
-}
-
 const struct config_rule *config_rule_for(const struct config *config, const char *service)
 {
 	for (unsigned i = 0; i < config->n_rules; i++)
-		if (is_match(config->rules[i].glob, service))
+		if (glob_matches(config->rules[i].glob, service, strlen(service)))
 			return &config->rules[i];
 	return NULL;
 }
@@ -62,6 +40,7 @@ void config_rule_done(struct config_rule *rule)
 		free(rule->layers[i]);
 	config_draft_free_words(rule->access, rule->n_access);
 	free(rule->access_subjects);
+	config_draft_free_words(rule->lock, rule->n_lock);
 }
 
 bool config_rule_is_section(const char *section)
@@ -196,9 +175,18 @@ static int take_access(struct config_draft *draft, char **word)
 	return 0;
 }
 
+/* Of keys, which are nearly any bytes. */
+static int take_lock(struct config_draft *draft, char **word)
+{
+	if (**word == '/')
+		return config_draft_fail(draft, "%s begins with '/'; remove it: keys do not",
+			config_draft_quote(draft, *word));
+	return 0;
+}
+
 static bool is_unsupported(const char *key)
 {
-	static const char *const keys[] = { "lock", "schema", "backup" };
+	static const char *const keys[] = { "schema", "backup" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (std_streq(keys[i], key))
@@ -236,14 +224,18 @@ int config_rule_set(struct config_draft *draft, const char *value)
 		return config_draft_fail(draft, "not supported by this version; remove the line");
 	if (std_streq(draft->key, "hold"))
 		return set_hold(draft, rule, &places->hold, value);
-	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access"))
+	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access") &&
+		!std_streq(draft->key, "lock"))
 		return config_draft_fail(
-			draft, "unknown key; a service has layers=, access= and hold=");
+			draft, "unknown key; a service has layers=, access= lock= and hold=");
 	if (*value == '\0')
 		return config_draft_fail(
 			draft, "the list is empty; remove the line to get the default");
 	if (std_streq(draft->key, "layers"))
 		return set_layers(draft, rule, &places->layers, value);
+	if (std_streq(draft->key, "lock"))
+		return config_draft_set_words(
+			draft, &places->lock, value, take_lock, &rule->lock, &rule->n_lock);
 	return config_draft_set_words(
 		draft, &places->access, value, take_access, &rule->access, &rule->n_access);
 }
@@ -261,30 +253,41 @@ static int copy_words(char *const *words, unsigned n_words, char **ret_copies)
 	return 0;
 }
 
+static int inherit_words(char ***words, unsigned *n_words, char *const *from, unsigned n_from)
+{
+	char **copies;
+
+	if (*n_words > 0 || n_from == 0)
+		return 0;
+	copies = calloc(n_from, sizeof(*copies));
+	if (!copies)
+		return -ENOMEM;
+	if (copy_words(from, n_from, copies) < 0) {
+		free(copies);
+		return -ENOMEM;
+	}
+	*words = copies;
+	*n_words = n_from;
+	return 0;
+}
+
 static int inherit(struct config_rule *rule, const struct config_rule *from)
 {
+	int r;
+
 	if (rule->n_layers == 0) {
 		if (copy_words(from->layers, from->n_layers, rule->layers) < 0)
 			return -ENOMEM;
 		rule->n_layers = from->n_layers;
 	}
-	if (rule->n_access == 0 && from->n_access > 0) {
-		char **access = calloc(from->n_access, sizeof(*access));
-
-		if (!access)
-			return -ENOMEM;
-		if (copy_words(from->access, from->n_access, access) < 0) {
-			free(access);
-			return -ENOMEM;
-		}
-		rule->access = access;
-		rule->n_access = from->n_access;
-	}
+	r = inherit_words(&rule->access, &rule->n_access, from->access, from->n_access);
+	if (r == 0)
+		r = inherit_words(&rule->lock, &rule->n_lock, from->lock, from->n_lock);
 	if (!rule->has_hold) {
 		rule->has_hold = from->has_hold;
 		rule->hold_usec = from->hold_usec;
 	}
-	return 0;
+	return r;
 }
 
 static int inherit_all(struct config *config, const struct config_rule *from)

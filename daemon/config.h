@@ -28,6 +28,8 @@ struct config_rule {
 	unsigned n_access;
 	bool has_hold;
 	uint64_t hold_usec; /* how long lost access is held; 0: until it is accepted, the default */
+	char **lock; /* globs of keys that a higher layer does not override */
+	unsigned n_lock;
 };
 
 struct config_label {

@@ -1,5 +1,7 @@
 #include "daemon/publication.h"
 
+#include <time.h>
+
 #include "daemon/memory.h"
 #include "proto/hash.h"
 #include "proto/image-builder.h"
@@ -21,6 +23,7 @@ struct publication {
 	size_t max_bytes;
 	struct layer_cursor layers[LIMIT_LAYERS];
 	unsigned n_layers;
+	const struct glob_list *locks; /* NULL: none */
 	struct records merged;
 	const struct records *records; /* the merged ones, or the only layer's */
 	uint64_t digest;
@@ -62,6 +65,11 @@ int publication_new(struct kvset *const sets[], unsigned n_sets, size_t max_byte
 	return 0;
 }
 
+void publication_lock(struct publication *p, const struct glob_list *locks)
+{
+	p->locks = locks;
+}
+
 struct publication *publication_free(struct publication *p)
 {
 	if (!p)
@@ -75,7 +83,21 @@ struct publication *publication_free(struct publication *p)
 	return NULL;
 }
 
-/* The layer that supplies the next key: the smallest key, of equal ones the highest layer. */
+/* The lowest layer that has this key. */
+static struct layer_cursor *lowest_of(struct publication *p, struct layer_cursor *best)
+{
+	for (unsigned i = 0; i < p->n_layers; i++) {
+		struct layer_cursor *layer = &p->layers[i];
+
+		if (layer->has_head && key_compare(layer->head.key, layer->head.key_len,
+					       best->head.key, best->head.key_len) == 0)
+			return layer;
+	}
+	return best;
+}
+
+/* The layer that supplies the next key: the smallest key, of equal ones the highest layer, or the
+ * lowest where the key is locked. */
 static struct layer_cursor *pick(struct publication *p)
 {
 	struct layer_cursor *best = NULL;
@@ -87,6 +109,8 @@ static struct layer_cursor *pick(struct publication *p)
 							 best->head.key, best->head.key_len) <= 0))
 			best = layer;
 	}
+	if (best && p->locks && glob_list_matches(p->locks, best->head.key, best->head.key_len))
+		return lowest_of(p, best);
 	return best;
 }
 
@@ -165,9 +189,24 @@ int publication_step(struct publication *p)
 	return -EINVAL;
 }
 
-int publication_take(struct publication *p, uint64_t generation, struct snapshot **ret_snapshot)
+/*
+ * Above every generation of this service that any client can have seen: those of earlier daemons
+ * were below their clock, too.
+ */
+static uint64_t next_generation(uint64_t last)
 {
-	int r = snapshot_seal(p->snapshot, generation);
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return MAX(last, (uint64_t)now.tv_sec * USEC_PER_SEC +
+				 (uint64_t)now.tv_nsec / NSEC_PER_USEC) +
+	       1;
+}
+
+int publication_take(
+	struct publication *p, uint64_t last_generation, struct snapshot **ret_snapshot)
+{
+	int r = snapshot_seal(p->snapshot, next_generation(last_generation));
 
 	if (r < 0)
 		return r;

@@ -1,12 +1,12 @@
 #include "daemon/service.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "daemon/publication.h"
 #include "proto/key.h"
 
-#define PUBLISH_BUDGET_USEC 2000 /* of one turn of the loop; clients are served in between */
+#define PUBLISH_BUDGET_USEC                                                                        \
+	2000 /* CPU time of one turn of the loop; clients are served in between */
 
 RB_HEAD(service_table, service);
 
@@ -17,6 +17,8 @@ struct services {
 	const struct config *config;
 	struct service_table table; /* by name */
 	size_t n_services;
+	struct loop_timer *turn; /* armed: something was published in this turn of the loop, */
+	uint64_t spent_usec; /* which took so long */
 	/* service::idle_link: that linger, those without keys in front, as they are free to invent.
 	 */
 	struct list idle;
@@ -54,20 +56,6 @@ static void tell_waiters(struct service *service)
 	}
 }
 
-/*
- * Above every generation of this service that any client can have seen: those of earlier daemons
- * were below their clock, too.
- */
-static uint64_t next_generation(uint64_t last)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return MAX(last, (uint64_t)now.tv_sec * USEC_PER_SEC +
-				 (uint64_t)now.tv_nsec / NSEC_PER_USEC) +
-	       1;
-}
-
 static bool all_layers_answered(const struct service *service)
 {
 	for (unsigned i = 0; i < service->n_layers; i++)
@@ -79,12 +67,16 @@ static bool all_layers_answered(const struct service *service)
 static int start_publication(struct service *service)
 {
 	struct kvset *sets[LIMIT_LAYERS];
+	int r;
 
 	for (unsigned i = 0; i < service->n_layers; i++)
 		sets[i] = service->layers[i].tree->content;
 	service->is_dirty = false;
-	return publication_new(sets, service->n_layers, service->services->config->max_service,
+	r = publication_new(sets, service->n_layers, service->services->config->max_service,
 		&service->publication);
+	if (r == 0)
+		publication_lock(service->publication, &service->locks);
+	return r;
 }
 
 static void set_error(struct service *service, int error)
@@ -115,7 +107,7 @@ static int finish_publication(struct service *service)
 	struct snapshot *snapshot;
 	int r;
 
-	r = publication_take(service->publication, next_generation(service->generation), &snapshot);
+	r = publication_take(service->publication, service->generation, &snapshot);
 	if (r < 0)
 		return r;
 	announcer_put_aside(service->services->announcer, service->snapshot);
@@ -132,12 +124,12 @@ static int finish_publication(struct service *service)
 /* Works at the publication for one budget; 1: more to do, 0: done, -errno. */
 static int work_on_publication(struct service *service)
 {
-	uint64_t end = loop_now() + PUBLISH_BUDGET_USEC;
+	uint64_t end = loop_cpu_usec() + PUBLISH_BUDGET_USEC;
 	int r;
 
 	do
 		r = publication_step(service->publication);
-	while (r > 0 && loop_now() < end);
+	while (r > 0 && loop_cpu_usec() < end);
 	return r == 0 ? finish_publication(service) : r;
 }
 
@@ -168,6 +160,30 @@ static void on_publish_timer(void *userdata)
 	publish(userdata);
 }
 
+static void on_turn(void *userdata)
+{
+	struct services *services = userdata;
+
+	services->spent_usec = 0;
+}
+
+/* At once, as long as that does not hold up the loop: a tree may be a layer of a thousand services,
+ * all of which hear of its change in one callback. */
+static void publish_in_turn(struct service *service)
+{
+	struct services *services = service->services;
+	uint64_t start = loop_cpu_usec();
+
+	if (services->spent_usec >= PUBLISH_BUDGET_USEC) {
+		loop_timer_arm(service->publish_timer, 0);
+		return;
+	}
+	publish(service);
+	services->spent_usec += loop_cpu_usec() - start;
+	if (!loop_timer_is_armed(services->turn))
+		loop_timer_arm(services->turn, 0);
+}
+
 /* The first change goes out at once; a storm is coalesced. */
 static void request_publication(struct service *service)
 {
@@ -179,7 +195,7 @@ static void request_publication(struct service *service)
 	if (service->published_at != 0 && age < LIMIT_COALESCE_USEC)
 		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC - age);
 	else
-		publish(service);
+		publish_in_turn(service);
 }
 
 static void on_tree_changed(struct tree *tree, bool content_changed, void *userdata)
@@ -234,6 +250,14 @@ static bool has_layers(const struct service *service, char *const prefixes[], un
 	return true;
 }
 
+/* What was to be published is not the configuration any more. */
+static void drop_publication(struct service *service)
+{
+	service->publication = publication_free(service->publication);
+	loop_timer_disarm(service->publish_timer);
+	service->is_dirty = false;
+}
+
 /* The new trees are taken before the old ones are dropped: one that stays is not restarted. */
 static int replace_layers(struct service *service, char *const prefixes[], unsigned n)
 {
@@ -250,10 +274,7 @@ static int replace_layers(struct service *service, char *const prefixes[], unsig
 		free(layers);
 		return r;
 	}
-	/* What was to be published is not the configuration any more. */
-	service->publication = publication_free(service->publication);
-	loop_timer_disarm(service->publish_timer);
-	service->is_dirty = false;
+	drop_publication(service);
 	drop_layers(service);
 	service->layers = layers;
 	for (unsigned i = 0; i < n; i++)
@@ -273,17 +294,37 @@ static void set_hold(struct service *service)
 			config_rule_hold_usec(service->services->config, service->name);
 }
 
+/* Gives the service the locks that the configuration names. 1: it had others. */
+static int apply_locks(struct service *service)
+{
+	const struct config_rule *rule = config_rule_for(service->services->config, service->name);
+	const struct glob_list wanted = { rule ? rule->lock : NULL, rule ? rule->n_lock : 0 };
+	int r;
+
+	if (glob_list_is_same(&service->locks, &wanted))
+		return 0;
+	drop_publication(service);
+	glob_list_done(&service->locks);
+	r = glob_list_copy(&wanted, &service->locks);
+	return r < 0 ? r : 1;
+}
+
 /* Gives the service the layers that the configuration names, if it has others. */
 static int apply_layers(struct service *service)
 {
 	char *prefixes[LIMIT_LAYERS];
-	int n, r = 0;
+	int n, r, new_locks = apply_locks(service);
 
+	if (new_locks < 0)
+		return new_locks;
+	r = 0;
 	n = config_layers(service->services->config, service->name, prefixes);
 	if (n < 0)
 		return n;
 	if (!has_layers(service, prefixes, (unsigned)n))
 		r = replace_layers(service, prefixes, (unsigned)n);
+	else if (new_locks > 0 && all_layers_answered(service))
+		request_publication(service);
 	set_hold(service);
 	free_prefixes(prefixes, (unsigned)n);
 	return r;
@@ -296,6 +337,7 @@ static void service_free(struct service *service)
 	service->services->n_services--;
 	service->publication = publication_free(service->publication);
 	drop_layers(service);
+	glob_list_done(&service->locks);
 	loop_timer_free(service->linger);
 	loop_timer_free(service->publish_timer);
 	snapshot_unref(service->snapshot);
@@ -353,8 +395,11 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 	services->config = config;
 	RB_INIT(&services->table);
 	list_init(&services->idle);
-	r = announcer_new(loop, genfile, &services->announcer);
+	r = loop_timer_new(loop, on_turn, services, &services->turn);
+	if (r == 0)
+		r = announcer_new(loop, genfile, &services->announcer);
 	if (r < 0) {
+		loop_timer_free(services->turn);
 		free(services);
 		return r;
 	}
@@ -371,6 +416,7 @@ struct services *services_free(struct services *services)
 	while ((service = RB_MIN(service_table, &services->table)))
 		service_free(service);
 	announcer_free(services->announcer);
+	loop_timer_free(services->turn);
 	free(services);
 	return NULL;
 }
@@ -487,32 +533,12 @@ void service_remove_waiter(struct service_waiter *waiter)
 	list_unlink(&waiter->link);
 }
 
-/* The worst of the layers: frozen > held > loading > backup > stale > live. */
-static int badness(enum wire_state state)
-{
-	switch (state) {
-	case WIRE_LIVE:
-		return 0;
-	case WIRE_STALE:
-		return 1;
-	case WIRE_BACKUP:
-		return 2;
-	case WIRE_LOADING:
-		return 3;
-	case WIRE_HELD:
-		return 4;
-	case WIRE_FROZEN:
-		return 5;
-	}
-	return 0;
-}
-
 enum wire_state service_state(const struct service *service)
 {
 	enum wire_state worst = service->snapshot ? WIRE_LIVE : WIRE_LOADING;
 
 	for (unsigned i = 0; i < service->n_layers; i++)
-		if (badness(service->layers[i].tree->state) > badness(worst))
+		if (wire_state_is_worse(service->layers[i].tree->state, worst))
 			worst = service->layers[i].tree->state;
 	return worst;
 }

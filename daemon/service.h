@@ -11,6 +11,7 @@
 
 #include "daemon/announcer.h"
 #include "daemon/config.h"
+#include "daemon/glob.h"
 #include "daemon/list.h"
 #include "daemon/loop.h"
 #include "daemon/snapshot.h"
@@ -44,6 +45,7 @@ struct service {
 	struct list idle_link; /* services::idle, while nobody uses it */
 	struct service_layer *layers; /* an array: most services have one */
 	unsigned n_layers;
+	struct glob_list locks; /* keys that belong to the lowest layer that has them */
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */
 	struct announcement announcement;

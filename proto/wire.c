@@ -362,3 +362,17 @@ const char *wire_state_name(unsigned state)
 
 	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
 }
+
+bool wire_state_is_worse(enum wire_state a, enum wire_state b)
+{
+	static const uint8_t badness[] = {
+		[WIRE_LIVE] = 0,
+		[WIRE_STALE] = 1,
+		[WIRE_BACKUP] = 2,
+		[WIRE_LOADING] = 3,
+		[WIRE_HELD] = 4,
+		[WIRE_FROZEN] = 5,
+	};
+
+	return badness[a] > badness[b];
+}

@@ -219,3 +219,6 @@ ssize_t wire_encode(
 	unsigned op, uint32_t tag, const struct wire_request *request, void *buf, size_t size);
 
 const char *wire_state_name(unsigned state);
+
+/* Of several states the one that is shown: frozen > held > loading > backup > stale > live. */
+bool wire_state_is_worse(enum wire_state a, enum wire_state b);
