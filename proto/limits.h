@@ -34,6 +34,7 @@
 #define LIMIT_INLINE_VALUE (16u << 10) /* larger values are sent from the image, not copied */
 #define LIMIT_LIST_PAGE (64u << 10) /* entries of a LIST reply, unless a single one is larger */
 #define LIMIT_MGET_REPLY (1u << 20) /* 64 KiB of keys could name one large value 20 000 times */
+#define LIMIT_EXPLAIN_VALUE (16u << 10) /* of each layer's value: it is for people to look at */
 #define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
 #define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */

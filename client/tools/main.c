@@ -14,6 +14,7 @@ static const struct verb *const verbs[] = {
 	&cmd_watch,
 	&cmd_exec,
 	&cmd_render,
+	&cmd_explain,
 	&cmd_status,
 	&cmd_accept,
 	&cmd_resync,
