@@ -16,7 +16,7 @@ struct config_place {
 };
 
 struct config_rule_places {
-	struct config_place layers, access, lock, hold;
+	struct config_place layers, access, lock, schema, hold;
 };
 
 struct config_draft {

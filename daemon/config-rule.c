@@ -8,7 +8,7 @@
 
 #include "daemon/access.h"
 #include "daemon/config-layers.h"
-#include "daemon/glob.h"
+#include "proto/glob.h"
 
 #define SECTION "service"
 #define GLOB_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?"
@@ -41,6 +41,7 @@ void config_rule_done(struct config_rule *rule)
 	config_draft_free_words(rule->access, rule->n_access);
 	free(rule->access_subjects);
 	config_draft_free_words(rule->lock, rule->n_lock);
+	free(rule->schema);
 }
 
 bool config_rule_is_section(const char *section)
@@ -184,9 +185,24 @@ static int take_lock(struct config_draft *draft, char **word)
 	return 0;
 }
 
+/* Whether the file can be read is seen when a service needs it: it may come later. */
+static int set_schema(struct config_draft *draft, struct config_rule *rule,
+	struct config_place *place, const char *value)
+{
+	int r = config_draft_once(draft, place);
+
+	if (r < 0)
+		return r;
+	if (key_check(value, strlen(value)) < 0)
+		return config_draft_fail(draft,
+			"%s is neither the path of a file nor a key of the service",
+			config_draft_quote(draft, value));
+	return config_draft_set_string(&rule->schema, value);
+}
+
 static bool is_unsupported(const char *key)
 {
-	static const char *const keys[] = { "schema", "backup" };
+	static const char *const keys[] = { "backup" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (std_streq(keys[i], key))
@@ -225,9 +241,11 @@ int config_rule_set(struct config_draft *draft, const char *value)
 	if (std_streq(draft->key, "hold"))
 		return set_hold(draft, rule, &places->hold, value);
 	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access") &&
-		!std_streq(draft->key, "lock"))
-		return config_draft_fail(
-			draft, "unknown key; a service has layers=, access= lock= and hold=");
+		!std_streq(draft->key, "lock") && !std_streq(draft->key, "schema"))
+		return config_draft_fail(draft,
+			"unknown key; a service has layers=, access=, lock=, schema= and hold=");
+	if (std_streq(draft->key, "schema"))
+		return set_schema(draft, rule, &places->schema, value);
 	if (*value == '\0')
 		return config_draft_fail(
 			draft, "the list is empty; remove the line to get the default");
@@ -287,6 +305,8 @@ static int inherit(struct config_rule *rule, const struct config_rule *from)
 		rule->has_hold = from->has_hold;
 		rule->hold_usec = from->hold_usec;
 	}
+	if (r == 0 && !rule->schema && from->schema)
+		r = config_draft_set_string(&rule->schema, from->schema);
 	return r;
 }
 

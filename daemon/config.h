@@ -30,6 +30,7 @@ struct config_rule {
 	uint64_t hold_usec; /* how long lost access is held; 0: until it is accepted, the default */
 	char **lock; /* globs of keys that a higher layer does not override */
 	unsigned n_lock;
+	char *schema; /* the path of a file, or a key of the service; NULL: none */
 };
 
 struct config_label {

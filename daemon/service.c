@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "daemon/publication.h"
+#include "daemon/service-outcome.h"
 #include "proto/key.h"
 
 #define PUBLISH_BUDGET_USEC                                                                        \
@@ -74,22 +75,11 @@ static int start_publication(struct service *service)
 	service->is_dirty = false;
 	r = publication_new(sets, service->n_layers, service->services->config->max_service,
 		&service->publication);
-	if (r == 0)
-		publication_lock(service->publication, &service->locks);
-	return r;
-}
-
-static void set_error(struct service *service, int error)
-{
-	const char *why = error == -EFBIG ? "its image would exceed max_service" : strerror(-error);
-
-	log_error("%s: cannot publish: %s; serving the last good contents", service->name, why);
-	if (!service->error.is_set)
-		service->error.since = loop_now();
-	service->error.is_set = true;
-	service->error.kind = TREE_LIMIT;
-	service->error.retry_at = 0;
-	snprintf(service->error.message, sizeof(service->error.message), "cannot publish: %s", why);
+	if (r < 0)
+		return r;
+	publication_lock(service->publication, &service->locks);
+	publication_judge(service->publication, &service->judge);
+	return 0;
 }
 
 /* In milliseconds, since the newest contents had come. */
@@ -113,7 +103,7 @@ static int finish_publication(struct service *service)
 	announcer_put_aside(service->services->announcer, service->snapshot);
 	service->snapshot = snapshot;
 	service->generation = snapshot->generation;
-	service->error.is_set = false;
+	service_outcome_good(service);
 	announcer_raise_soon(service->services->announcer, &service->announcement);
 	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
 		service->name, (unsigned long long)service->generation,
@@ -145,10 +135,10 @@ static void publish(struct service *service)
 		loop_timer_arm(service->publish_timer, 0);
 		return;
 	}
+	if (r < 0)
+		service_outcome_bad(service, r);
 	service->publication = publication_free(service->publication);
 	service->published_at = loop_now();
-	if (r < 0)
-		set_error(service, r);
 	/* Changes that came meanwhile make one more publication, all together. */
 	if (service->is_dirty)
 		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC);
@@ -294,18 +284,23 @@ static void set_hold(struct service *service)
 			config_rule_hold_usec(service->services->config, service->name);
 }
 
-/* Gives the service the locks that the configuration names. 1: it had others. */
-static int apply_locks(struct service *service)
+/* Gives the service the locks and the schema that the configuration names. 1: it had others, or
+ * what a file says may be another. */
+static int apply_rules(struct service *service)
 {
 	const struct config_rule *rule = config_rule_for(service->services->config, service->name);
 	const struct glob_list wanted = { rule ? rule->lock : NULL, rule ? rule->n_lock : 0 };
 	int r;
 
-	if (glob_list_is_same(&service->locks, &wanted))
+	const char *schema = rule ? rule->schema : NULL;
+	bool has_schema = schema || service->judge.source;
+	if (!has_schema && glob_list_is_same(&service->locks, &wanted))
 		return 0;
 	drop_publication(service);
 	glob_list_done(&service->locks);
 	r = glob_list_copy(&wanted, &service->locks);
+	if (r == 0)
+		r = judge_configure(&service->judge, schema);
 	return r < 0 ? r : 1;
 }
 
@@ -313,17 +308,17 @@ static int apply_locks(struct service *service)
 static int apply_layers(struct service *service)
 {
 	char *prefixes[LIMIT_LAYERS];
-	int n, r, new_locks = apply_locks(service);
+	int n, r, has_others = apply_rules(service);
 
-	if (new_locks < 0)
-		return new_locks;
+	if (has_others < 0)
+		return has_others;
 	r = 0;
 	n = config_layers(service->services->config, service->name, prefixes);
 	if (n < 0)
 		return n;
 	if (!has_layers(service, prefixes, (unsigned)n))
 		r = replace_layers(service, prefixes, (unsigned)n);
-	else if (new_locks > 0 && all_layers_answered(service))
+	else if (has_others > 0 && all_layers_answered(service))
 		request_publication(service);
 	set_hold(service);
 	free_prefixes(prefixes, (unsigned)n);
@@ -338,6 +333,7 @@ static void service_free(struct service *service)
 	service->publication = publication_free(service->publication);
 	drop_layers(service);
 	glob_list_done(&service->locks);
+	judge_done(&service->judge);
 	loop_timer_free(service->linger);
 	loop_timer_free(service->publish_timer);
 	snapshot_unref(service->snapshot);
@@ -535,7 +531,9 @@ void service_remove_waiter(struct service_waiter *waiter)
 
 enum wire_state service_state(const struct service *service)
 {
-	enum wire_state worst = service->snapshot ? WIRE_LIVE : WIRE_LOADING;
+	enum wire_state worst = service->withheld.is_set ? WIRE_HELD
+				: service->snapshot	 ? WIRE_LIVE
+							 : WIRE_LOADING;
 
 	for (unsigned i = 0; i < service->n_layers; i++)
 		if (wire_state_is_worse(service->layers[i].tree->state, worst))

@@ -11,7 +11,8 @@
 
 #include "daemon/announcer.h"
 #include "daemon/config.h"
-#include "daemon/glob.h"
+#include "proto/glob.h"
+#include "daemon/judge.h"
 #include "daemon/list.h"
 #include "daemon/loop.h"
 #include "daemon/snapshot.h"
@@ -27,6 +28,15 @@ struct service_waiter {
 	struct list link; /* service::waiters */
 	service_waiter_fn fn;
 	void *userdata;
+};
+
+/* What the layers make and clients do not get: it breaks the schema. */
+struct withheld {
+	bool is_set;
+	char reason[SCHEMA_MESSAGE]; /* which key and why, without its value */
+	uint64_t since; /* loop_now() */
+	size_t n_keys;
+	uint64_t digest;
 };
 
 struct service_layer {
@@ -46,6 +56,8 @@ struct service {
 	struct service_layer *layers; /* an array: most services have one */
 	unsigned n_layers;
 	struct glob_list locks; /* keys that belong to the lowest layer that has them */
+	struct judge judge; /* by the schema */
+	struct withheld withheld;
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */
 	struct announcement announcement;

@@ -104,6 +104,15 @@ static void put_error(struct json *json, const struct tree_error *error)
 	json_end_object(json);
 }
 
+static void put_withheld(struct json *json, const struct withheld *withheld)
+{
+	if (withheld->is_set)
+		put_held(json, withheld->reason, withheld->since, withheld->n_keys,
+			withheld->digest);
+	else
+		put_null(json, "held");
+}
+
 static void put_content(struct json *json, const struct snapshot *snapshot)
 {
 	json_key(json, "digest");
@@ -147,7 +156,7 @@ void status_service(const struct service *service, struct json *json)
 	if (held_find(service, &held))
 		put_held(json, held.reason, held.since, held.n_keys, held.digest);
 	else
-		put_null(json, "held");
+		put_withheld(json, &service->withheld);
 	put_null(json, "frozen");
 	put_uint(json, "overrides", 0);
 	put_error(json, service_error(service));

@@ -14,3 +14,4 @@ extern const struct verb cmd_resync;
 extern const struct verb cmd_exec;
 extern const struct verb cmd_render;
 extern const struct verb cmd_explain;
+extern const struct verb cmd_check;

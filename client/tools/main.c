@@ -15,6 +15,7 @@ static const struct verb *const verbs[] = {
 	&cmd_exec,
 	&cmd_render,
 	&cmd_explain,
+	&cmd_check,
 	&cmd_status,
 	&cmd_accept,
 	&cmd_resync,

@@ -7,7 +7,7 @@ import pytest
 from support import ROOT, process
 from support.daemon import build_directory
 
-VERBS = ("get", "list", "watch", "exec", "render", "explain", "status", "accept", "resync")
+VERBS = ("get", "list", "watch", "exec", "render", "explain", "check", "status", "accept", "resync")
 COMMON = "OPTIONS OF EVERY VERB"
 PROGRAMS = {  # program: (page, sections that describe its options)
     "consulcfgd": ("consulcfgd.8", ["OPTIONS"]),

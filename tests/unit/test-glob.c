@@ -1,6 +1,6 @@
 #include "test.h"
 
-#include "daemon/glob.h"
+#include "proto/glob.h"
 
 static bool matches(const char *glob, const char *text)
 {

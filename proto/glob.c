@@ -1,4 +1,4 @@
-#include "daemon/glob.h"
+#include "proto/glob.h"
 
 /* A mismatch behind a '*' goes back to the last one only: linear in practice, bounded always. */
 bool glob_matches(const char *glob, const char *text, size_t len)
