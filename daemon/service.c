@@ -284,8 +284,8 @@ static void set_hold(struct service *service)
 			config_rule_hold_usec(service->services->config, service->name);
 }
 
-/* Gives the service the locks and the schema that the configuration names. 1: it had others, or
- * what a file says may be another. */
+/* Gives the service its locks and its schema. 1: it had others, or a file may say something else.
+ */
 static int apply_rules(struct service *service)
 {
 	const struct config_rule *rule = config_rule_for(service->services->config, service->name);
@@ -293,8 +293,7 @@ static int apply_rules(struct service *service)
 	int r;
 
 	const char *schema = rule ? rule->schema : NULL;
-	bool has_schema = schema || service->judge.source;
-	if (!has_schema && glob_list_is_same(&service->locks, &wanted))
+	if (!schema && !service->judge.source && glob_list_is_same(&service->locks, &wanted))
 		return 0;
 	drop_publication(service);
 	glob_list_done(&service->locks);
