@@ -290,9 +290,9 @@ static int apply_rules(struct service *service)
 {
 	const struct config_rule *rule = config_rule_for(service->services->config, service->name);
 	const struct glob_list wanted = { rule ? rule->lock : NULL, rule ? rule->n_lock : 0 };
+	const char *schema = rule ? rule->schema : NULL;
 	int r;
 
-	const char *schema = rule ? rule->schema : NULL;
 	if (!schema && !service->judge.source && glob_list_is_same(&service->locks, &wanted))
 		return 0;
 	drop_publication(service);
