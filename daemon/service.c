@@ -82,16 +82,6 @@ static int start_publication(struct service *service)
 	return 0;
 }
 
-/* In milliseconds, since the newest contents had come. */
-static double cpu_since_answer(const struct service *service)
-{
-	uint64_t at = 0, now = loop_cpu_usec();
-
-	for (unsigned i = 0; i < service->n_layers; i++)
-		at = MAX(at, service->layers[i].tree->content->answered_cpu_usec);
-	return at != 0 ? (double)(now - at) / 1000 : 0;
-}
-
 static int finish_publication(struct service *service)
 {
 	struct snapshot *snapshot;
@@ -105,9 +95,6 @@ static int finish_publication(struct service *service)
 	service->generation = snapshot->generation;
 	service_outcome_good(service);
 	announcer_raise_soon(service->services->announcer, &service->announcement);
-	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
-		service->name, (unsigned long long)service->generation,
-		(unsigned long long)snapshot->image.n_entries, cpu_since_answer(service));
 	return 0;
 }
 
