@@ -397,3 +397,23 @@ bool access_is_operator(const struct config *config, const struct access_peer *p
 {
 	return is_one_of(peer, config->operator_subjects, config->n_operators);
 }
+
+static bool is_for_group(const struct access_subject *subject, gid_t gid)
+{
+	return subject->kind == ACCESS_ANYONE ||
+	       (subject->kind == ACCESS_GROUP && subject->id == gid);
+}
+
+bool access_is_open_to(const struct config *config, gid_t gid, const char *service)
+{
+	const struct config_rule *rule = config_rule_for(config, service);
+
+	if (gid == (gid_t)-1)
+		return false;
+	if (!rule || rule->n_access == 0)
+		return config->names && is_for_group(&config->names->readers, gid);
+	for (unsigned i = 0; i < rule->n_access; i++)
+		if (is_for_group(&rule->access_subjects[i], gid))
+			return true;
+	return false;
+}

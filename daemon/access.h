@@ -61,3 +61,6 @@ int access_peer_of(int fd, struct access_peer *ret_peer);
 bool access_may_read(
 	const struct config *config, const struct access_peer *peer, const char *service);
 bool access_is_operator(const struct config *config, const struct access_peer *peer);
+
+/* Whether every member of the group may read it, whoever else they are. gid (gid_t)-1: no group. */
+bool access_is_open_to(const struct config *config, gid_t gid, const char *service);

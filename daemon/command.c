@@ -168,9 +168,9 @@ static void handle_open(struct request *request)
 
 static void handle_watch(struct request *request)
 {
-	const struct service *service = request->opened->service;
+	struct service *service = request->opened->service;
 
-	if (service->snapshot && service->snapshot->generation != request->wire.generation)
+	if (service_has_news_for(service, request->wire.generation))
 		reply_info(&request->reply, service);
 	else
 		wait_for_change(request, request->wire.generation, PENDING_FOREVER);
@@ -182,7 +182,7 @@ static void handle_fetch(struct request *request)
 	uint32_t timeout_ms = request->wire.timeout_ms;
 
 	session_spend(request->reply.session, COST_DESCRIPTOR);
-	if (service->snapshot && service->snapshot->generation != request->wire.generation)
+	if (service_has_news_for(service, request->wire.generation))
 		reply_snapshot(&request->reply, service);
 	else if (timeout_ms > 0)
 		wait_for_change(request, request->wire.generation, expiry_of(timeout_ms));

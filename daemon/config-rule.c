@@ -198,7 +198,7 @@ static int take_access(struct config_draft *draft, char **word)
 
 static bool is_unsupported(const char *key)
 {
-	static const char *const keys[] = { "lock", "schema", "backup" };
+	static const char *const keys[] = { "lock", "schema" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (std_streq(keys[i], key))
@@ -226,6 +226,22 @@ static int set_hold(struct config_draft *draft, struct config_rule *rule,
 	return 0;
 }
 
+static int set_backup(struct config_draft *draft, struct config_rule *rule,
+	struct config_place *place, const char *value)
+{
+	bool is_wanted;
+	int r = config_draft_once(draft, place);
+
+	if (r < 0)
+		return r;
+	if (value_bool(value, strlen(value), &is_wanted) < 0)
+		return config_draft_fail(draft, "%s is not a boolean; write yes or no",
+			config_draft_quote(draft, value));
+	rule->has_backup = true;
+	rule->no_backup = !is_wanted;
+	return 0;
+}
+
 int config_rule_set(struct config_draft *draft, const char *value)
 {
 	char buf[LIMIT_CONFIG_SECTION + 1];
@@ -236,9 +252,11 @@ int config_rule_set(struct config_draft *draft, const char *value)
 		return config_draft_fail(draft, "not supported by this version; remove the line");
 	if (std_streq(draft->key, "hold"))
 		return set_hold(draft, rule, &places->hold, value);
+	if (std_streq(draft->key, "backup"))
+		return set_backup(draft, rule, &places->backup, value);
 	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access"))
 		return config_draft_fail(
-			draft, "unknown key; a service has layers=, access= and hold=");
+			draft, "unknown key; a service has layers=, access=, hold= and backup=");
 	if (*value == '\0')
 		return config_draft_fail(
 			draft, "the list is empty; remove the line to get the default");
@@ -263,6 +281,8 @@ static int copy_words(char *const *words, unsigned n_words, char **ret_copies)
 
 static int inherit(struct config_rule *rule, const struct config_rule *from)
 {
+	if (!rule->has_backup)
+		rule->no_backup = from->no_backup;
 	if (rule->n_layers == 0) {
 		if (copy_words(from->layers, from->n_layers, rule->layers) < 0)
 			return -ENOMEM;

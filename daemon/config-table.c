@@ -1,5 +1,5 @@
 /*
- * The table of settings and the parsers of its columns. Knows every key of the four sections, and
+ * The table of settings and the parsers of its columns. Knows every key of the five sections, and
  * nothing of how keys depend on each other: config.c checks that when all have been read.
  */
 #include "daemon/config-table.h"
@@ -246,6 +246,9 @@ static const struct row rows[] = {
 	{ "services", "max_services", parse_count, FIELD(max_services), 1, 1000000,
 		"1 to 1000000" },
 	{ "services", "host", parse_string, FIELD(host) },
+	{ "backup", "keep", parse_count, FIELD(keep), 1, 1000, "1 to 1000" },
+	{ "backup", "expire", parse_duration, FIELD(expire_usec), USEC_PER_SEC, 10 * YEAR_USEC,
+		"1s to 3650d" },
 	{ "socket", "path", parse_path, FIELD(socket_path) },
 	{ "socket", "group", parse_string, FIELD(socket_group) },
 	{ "socket", "mode", parse_mode, FIELD(socket_mode) },

@@ -28,6 +28,8 @@ struct config_rule {
 	unsigned n_access;
 	bool has_hold;
 	uint64_t hold_usec; /* how long lost access is held; 0: until it is accepted, the default */
+	bool no_backup;
+	bool has_backup; /* backup= was given */
 };
 
 struct config_label {
@@ -63,6 +65,9 @@ struct config {
 	unsigned n_labels;
 	struct config_rule *rules;
 	unsigned n_rules;
+	/* [backup] */
+	unsigned keep; /* generations of a service */
+	uint64_t expire_usec; /* of backups of services that nobody uses */
 	/* [socket] */
 	char *socket_path;
 	char *socket_group; /* NULL: leave */

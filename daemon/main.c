@@ -8,7 +8,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "daemon/access.h"
 #include "daemon/admin.h"
+#include "daemon/backup.h"
 #include "daemon/config.h"
 #include "daemon/consul-source.h"
 #include "daemon/directory.h"
@@ -36,6 +38,7 @@ struct daemon {
 	struct source *source;
 	struct trees *trees;
 	struct genfile *genfile;
+	struct backups *backups;
 	struct services *services;
 	struct server *server;
 	struct admin *admin;
@@ -142,6 +145,7 @@ static int apply_config(struct daemon *daemon, struct config *config)
 	}
 	keep_socket(daemon, config);
 	log_set_level(config->log_level);
+	backups_configure(daemon->backups, config);
 	r = services_configure(daemon->services, config);
 	if (r < 0)
 		log_error("reload: not every service could be set up anew: %s", strerror(-r));
@@ -214,6 +218,39 @@ static int start_genfile(struct daemon *daemon)
 	if (!is_lasting)
 		log_warning("%s takes no file: clients that only read will not notice a restart",
 			config->runtime_directory);
+	return 0;
+}
+
+/* Of the socket: those who may connect may read what the rules let all of them. */
+static gid_t find_socket_group(const struct config *config)
+{
+	struct access_subject subject;
+	char text[64];
+
+	if (!config->socket_group)
+		return (gid_t)-1;
+	snprintf(text, sizeof(text), "group:%s", config->socket_group);
+	return access_subject_resolve(text, &subject) == 0 ? (gid_t)subject.id : (gid_t)-1;
+}
+
+static int start_backups(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+	int r;
+
+	r = backups_new(daemon->loop, config, find_socket_group(config), &daemon->backups);
+	if (r == -EADDRINUSE)
+		return complain(-EBUSY,
+			"%s is in use by a running daemon; stop it, or give this one another "
+			"--state-directory",
+			config->state_directory);
+	if (r < 0)
+		return r;
+	r = state_directory_link(config->state_directory, config->runtime_directory);
+	if (r < 0)
+		log_warning("%s: no link to the state directory: %s; clients will not find "
+			    "backups when no daemon runs",
+			config->runtime_directory, strerror(-r));
 	return 0;
 }
 
@@ -316,8 +353,10 @@ static int start(struct daemon *daemon)
 	if (r == 0)
 		r = trees_new(daemon->source, &daemon->trees);
 	if (r == 0)
-		r = services_new(daemon->loop, daemon->trees, daemon->genfile, daemon->config,
-			&daemon->services);
+		r = start_backups(daemon);
+	if (r == 0)
+		r = services_new(daemon->loop, daemon->trees, daemon->genfile, daemon->backups,
+			daemon->config, &daemon->services);
 	if (r == 0)
 		r = server_new(daemon->loop, daemon->services, daemon->source, daemon->genfile,
 			daemon->config, &daemon->server);
@@ -327,11 +366,16 @@ static int start(struct daemon *daemon)
 		r = start_watchdog(daemon);
 	if (r == 0)
 		r = admin_new(daemon->server, daemon->config, &daemon->admin);
+	if (r == -EBUSY)
+		return r; /* said */
 	if (r == -EADDRINUSE)
 		return say(describe_rival(daemon->config), r);
 	if (r < 0)
 		return say(NULL, r);
-	return start_listeners(daemon);
+	r = start_listeners(daemon);
+	if (r == 0)
+		services_await_clients(daemon->services);
+	return r;
 }
 
 static void stop(struct daemon *daemon)
@@ -341,6 +385,7 @@ static void stop(struct daemon *daemon)
 	admin_free(daemon->admin);
 	server_free(daemon->server);
 	services_free(daemon->services);
+	backups_free(daemon->backups);
 	if (daemon->trees)
 		trees_free(daemon->trees);
 	stop_source(daemon);

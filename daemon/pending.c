@@ -27,7 +27,7 @@ static bool answer_one(struct pending *pending, uint64_t now)
 
 	if (!opened_may_read(opened))
 		reply_denied(&reply, service->name, opened->name_len);
-	else if (service->snapshot && service->snapshot->generation != pending->generation)
+	else if (service_has_news_for(service, pending->generation))
 		bring(&reply, service);
 	else if (pending->expires_at > now)
 		return false;

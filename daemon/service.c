@@ -3,37 +3,22 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "daemon/log.h"
 #include "daemon/publication.h"
+#include "daemon/service-backup.h"
+#include "daemon/service-state.h"
+#include "daemon/services.h"
 #include "proto/key.h"
 
 #define PUBLISH_BUDGET_USEC 2000 /* of one turn of the loop; clients are served in between */
-
-RB_HEAD(service_table, service);
-
-struct services {
-	struct loop *loop;
-	struct trees *trees;
-	struct announcer *announcer;
-	const struct config *config;
-	struct service_table table; /* by name */
-	size_t n_services;
-	/* service::idle_link: that linger, those without keys in front, as they are free to invent.
-	 */
-	struct list idle;
-};
-
-static int compare_services(const struct service *a, const struct service *b)
-{
-	return strcmp(a->name, b->name);
-}
-
-ORDERED_GENERATE(service_table, service, link, compare_services)
+#define SAME_MAX (4u << 20) /* bytes that are compared in one go */
+#define SEEN_MAX_USEC (UINT64_C(86400) * USEC_PER_SEC) /* a clock may be wrong by a day */
 
 /* Clients that only read see it here. */
 static void show(const struct service *service)
 {
 	announcer_show(service->services->announcer, &service->announcement,
-		loop_now() - service_confirmed_at(service), service_index(service),
+		service_state_age_usec(service), service_state_index(service),
 		service_state(service));
 }
 
@@ -54,24 +39,29 @@ static void tell_waiters(struct service *service)
 	}
 }
 
-/*
- * Above every generation of this service that any client can have seen: those of earlier daemons
- * were below their clock, too.
- */
-static uint64_t next_generation(uint64_t last)
+static uint64_t realtime_usec(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return MAX(last, (uint64_t)now.tv_sec * USEC_PER_SEC +
-				 (uint64_t)now.tv_nsec / NSEC_PER_USEC) +
-	       1;
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
+
+/*
+ * Above every generation of this service that any client can have seen: those of earlier daemons
+ * were below their clock, too.
+ */
+static uint64_t next_generation(const struct service *service)
+{
+	uint64_t last = MAX(service->generation, backup_generation(service->backup));
+
+	return MAX(MAX(last, service->seen_generation), realtime_usec()) + 1;
 }
 
 static bool all_layers_answered(const struct service *service)
 {
 	for (unsigned i = 0; i < service->n_layers; i++)
-		if (!service->layers[i].tree->content)
+		if (!service->layers[i].tree->has_answered)
 			return false;
 	return service->n_layers > 0;
 }
@@ -110,18 +100,36 @@ static double cpu_since_answer(const struct service *service)
 	return at != 0 ? (double)(now - at) / 1000 : 0;
 }
 
+/* What the backup said is right: nobody has anything to learn. */
+static bool is_as_restored(const struct service *service, const struct image *image)
+{
+	const struct image *old = &service->snapshot->image;
+
+	return service->is_restored && service->seen_generation <= service->generation &&
+	       old->size == image->size && image->size <= SAME_MAX &&
+	       memcmp(old->data, image->data, image->size) == 0;
+}
+
 static int finish_publication(struct service *service)
 {
 	struct snapshot *snapshot;
 	int r;
 
-	r = publication_take(service->publication, next_generation(service->generation), &snapshot);
+	r = publication_take(service->publication, next_generation(service), &snapshot);
 	if (r < 0)
 		return r;
+	service->error.is_set = false;
+	if (service->snapshot && is_as_restored(service, &snapshot->image)) {
+		snapshot_unref(snapshot);
+		service->is_restored = false;
+		return 0;
+	}
+	if (!service->snapshot)
+		backups_list_changed(service->backups);
+	service->is_restored = false;
 	announcer_put_aside(service->services->announcer, service->snapshot);
 	service->snapshot = snapshot;
 	service->generation = snapshot->generation;
-	service->error.is_set = false;
 	announcer_raise_soon(service->services->announcer, &service->announcement);
 	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
 		service->name, (unsigned long long)service->generation,
@@ -157,6 +165,8 @@ static void publish(struct service *service)
 	service->published_at = loop_now();
 	if (r < 0)
 		set_error(service, r);
+	else
+		service_backup_note(service);
 	/* Changes that came meanwhile make one more publication, all together. */
 	if (service->is_dirty)
 		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC);
@@ -182,15 +192,38 @@ static void request_publication(struct service *service)
 		publish(service);
 }
 
+/* All layers have answered. Whether what is served is not yet what they said. */
+static bool needs_publication(const struct service *service)
+{
+	const struct kvset *content = service->layers[0].tree->content;
+
+	if (!service->snapshot)
+		return true;
+	return service->is_restored &&
+	       (service->n_layers > 1 || service->seen_generation > service->generation ||
+		       content->digest != service->snapshot->image.digest);
+}
+
+static void on_answered(struct service *service, bool content_changed)
+{
+	if (content_changed || needs_publication(service)) {
+		request_publication(service);
+		return;
+	}
+	service->is_restored = false;
+	show(service);
+	if (!service->publication && !service->is_dirty)
+		service_backup_note(service);
+}
+
 static void on_tree_changed(struct tree *tree, bool content_changed, void *userdata)
 {
 	struct service_layer *layer = userdata;
 	struct service *service = layer->service;
 
-	(void)tree;
 	/* Nobody waits for a state, and each confirmation comes by here. */
-	if (content_changed && all_layers_answered(service))
-		request_publication(service);
+	if (all_layers_answered(service) && tree->state == WIRE_LIVE)
+		on_answered(service, content_changed);
 	else
 		show(service);
 }
@@ -273,8 +306,7 @@ static void set_hold(struct service *service)
 			config_rule_hold_usec(service->services->config, service->name);
 }
 
-/* Gives the service the layers that the configuration names, if it has others. */
-static int apply_layers(struct service *service)
+int service_apply_layers(struct service *service)
 {
 	char *prefixes[LIMIT_LAYERS];
 	int n, r = 0;
@@ -282,6 +314,10 @@ static int apply_layers(struct service *service)
 	n = config_layers(service->services->config, service->name, prefixes);
 	if (n < 0)
 		return n;
+	if (service->restore) {
+		free_prefixes(prefixes, (unsigned)n);
+		return 0; /* they are taken when it is done */
+	}
 	if (!has_layers(service, prefixes, (unsigned)n))
 		r = replace_layers(service, prefixes, (unsigned)n);
 	set_hold(service);
@@ -289,11 +325,77 @@ static int apply_layers(struct service *service)
 	return r;
 }
 
-static void service_free(struct service *service)
+/* What is served from now on is a backup. */
+static void adopt(struct service *service, struct snapshot *snapshot)
 {
-	list_unlink(&service->idle_link);
-	RB_REMOVE(service_table, &service->services->table, service);
-	service->services->n_services--;
+	uint64_t confirmed_at = loop_now();
+
+	(void)backup_is_known(service->backup, &confirmed_at);
+	service->snapshot = snapshot;
+	service->generation = snapshot->generation;
+	service->is_restored = true;
+	service->restored_at = confirmed_at;
+	announcer_raise_soon(service->services->announcer, &service->announcement);
+	log_debug("%s: serving the backup of generation %llu until the source answers",
+		service->name, (unsigned long long)service->generation);
+}
+
+/* With what is known of them, so that answers can be judged. */
+static int end_restore(struct service *service)
+{
+	struct restore *restore = TAKE_PTR(service->restore);
+	int r = service_apply_layers(service);
+
+	for (unsigned i = 0; service->is_restored && i < service->n_layers; i++)
+		tree_restore(service->layers[i].tree, restore_take_layer(restore, i),
+			service->restored_at);
+	restore_free(restore);
+	show(service);
+	return r;
+}
+
+/* 0; -errno: the layers cannot be had. */
+static int work_on_restore(struct service *service)
+{
+	uint64_t end = loop_now() + PUBLISH_BUDGET_USEC;
+	struct snapshot *snapshot;
+	int r;
+
+	do {
+		r = restore_step(service->restore);
+		snapshot = restore_take(service->restore);
+		if (snapshot)
+			adopt(service, snapshot);
+	} while (r > 0 && loop_now() < end);
+	if (r > 0)
+		return loop_timer_arm(service->restore_timer, 0);
+	return end_restore(service);
+}
+
+static void on_restore_timer(void *userdata)
+{
+	struct service *service = userdata;
+	bool had_snapshot = service->snapshot;
+	int r = work_on_restore(service);
+
+	if (r < 0)
+		log_error("%s: cannot be watched: %s", service->name, strerror(-r));
+	if (!had_snapshot && service->snapshot)
+		tell_waiters(service);
+}
+
+static int start_layers(struct service *service)
+{
+	service->backup = backups_find(service->backups, service->name);
+	if (service_backup_begin(service, &service->restore) == 0)
+		return work_on_restore(service);
+	return service_apply_layers(service);
+}
+
+void service_free(struct service *service)
+{
+	service->restore = restore_free(service->restore);
+	loop_timer_free(service->restore_timer);
 	service->publication = publication_free(service->publication);
 	drop_layers(service);
 	loop_timer_free(service->linger);
@@ -303,15 +405,7 @@ static void service_free(struct service *service)
 	free(service);
 }
 
-static void on_linger(void *userdata)
-{
-	struct service *service = userdata;
-
-	log_debug("%s: no client left, closing", service->name);
-	service_free(service);
-}
-
-static int service_new(
+int service_new(
 	struct services *services, const char *name, size_t name_len, struct service **ret_service)
 {
 	struct service *service = calloc(1, sizeof(*service));
@@ -320,135 +414,22 @@ static int service_new(
 	if (!service)
 		return -ENOMEM;
 	service->services = services;
+	service->backups = services->backups;
+	service->config = services->config;
 	memcpy(service->name, name, name_len);
 	announcer_add(services->announcer, &service->announcement);
 	list_init(&service->waiters);
 	list_init(&service->idle_link);
-	RB_INSERT(service_table, &services->table, service);
-	services->n_services++;
-	r = loop_timer_new(services->loop, on_linger, service, &service->linger);
+	r = loop_timer_new(services->loop, on_publish_timer, service, &service->publish_timer);
 	if (r == 0)
 		r = loop_timer_new(
-			services->loop, on_publish_timer, service, &service->publish_timer);
+			services->loop, on_restore_timer, service, &service->restore_timer);
 	if (r == 0)
-		r = apply_layers(service);
+		r = start_layers(service);
 	if (r < 0) {
 		service_free(service);
 		return r;
 	}
-	*ret_service = service;
-	return 0;
-}
-
-int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile,
-	const struct config *config, struct services **ret_services)
-{
-	struct services *services = calloc(1, sizeof(*services));
-	int r;
-
-	if (!services)
-		return -ENOMEM;
-	services->loop = loop;
-	services->trees = trees;
-	services->config = config;
-	RB_INIT(&services->table);
-	list_init(&services->idle);
-	r = announcer_new(loop, genfile, &services->announcer);
-	if (r < 0) {
-		free(services);
-		return r;
-	}
-	*ret_services = services;
-	return 0;
-}
-
-struct services *services_free(struct services *services)
-{
-	struct service *service;
-
-	if (!services)
-		return NULL;
-	while ((service = RB_MIN(service_table, &services->table)))
-		service_free(service);
-	announcer_free(services->announcer);
-	free(services);
-	return NULL;
-}
-
-static bool is_preloaded(const struct config *config, const char *name)
-{
-	for (unsigned i = 0; i < config->n_preload; i++)
-		if (std_streq(config->preload[i], name))
-			return true;
-	return false;
-}
-
-static int preload(struct services *services, const char *name)
-{
-	struct service *service = services_find(services, name, strlen(name));
-	int r;
-
-	if (service && service->is_preloaded)
-		return 0;
-	r = services_want(services, name, strlen(name), &service);
-	if (r == 0)
-		service->is_preloaded = true;
-	return r;
-}
-
-int services_configure(struct services *services, const struct config *config)
-{
-	struct service *service;
-	int r;
-
-	services->config = config;
-	RB_FOREACH (service, service_table, &services->table) {
-		r = apply_layers(service);
-		if (r < 0)
-			return r;
-		if (service->is_preloaded && !is_preloaded(config, service->name)) {
-			service->is_preloaded = false;
-			service_unwant(service);
-		}
-	}
-	for (unsigned i = 0; i < config->n_preload; i++) {
-		r = preload(services, config->preload[i]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Whoever opens names and closes them again must not keep others from theirs. */
-static int make_room(struct services *services)
-{
-	if (services->n_services < services->config->max_services)
-		return 0;
-	if (list_is_empty(&services->idle))
-		return -ENOBUFS;
-	service_free(LIST_ENTRY(services->idle.next, struct service, idle_link));
-	return 0;
-}
-
-int services_want(
-	struct services *services, const char *name, size_t name_len, struct service **ret_service)
-{
-	struct service *service;
-	int r;
-
-	if (!key_is_service_name(name, name_len))
-		return -EINVAL;
-	service = services_find(services, name, name_len);
-	if (!service) {
-		r = make_room(services);
-		if (r == 0)
-			r = service_new(services, name, name_len, &service);
-		if (r < 0)
-			return r;
-	}
-	loop_timer_disarm(service->linger);
-	list_unlink(&service->idle_link);
-	service->n_users++;
 	*ret_service = service;
 	return 0;
 }
@@ -466,15 +447,18 @@ void service_unwant(struct service *service)
 		list_append(idle->next, &service->idle_link); /* in front of the first */
 }
 
-struct service *services_find(struct services *services, const char *name, size_t name_len)
+bool service_has_news_for(struct service *service, uint64_t generation)
 {
-	struct service wanted;
-
-	if (name_len > LIMIT_SERVICE_NAME)
-		return NULL;
-	memcpy(wanted.name, name, name_len);
-	wanted.name[name_len] = '\0';
-	return RB_FIND(service_table, &services->table, &wanted);
+	if (!service->snapshot || service->snapshot->generation == generation)
+		return false;
+	if (!service->is_restored || generation < service->generation)
+		return true;
+	/* The daemon before had published what its backup did not get to hold any more. Whoever
+	 * makes generations up gets what there is. */
+	if (generation > realtime_usec() + SEEN_MAX_USEC)
+		return true;
+	service->seen_generation = MAX(service->seen_generation, generation);
+	return false;
 }
 
 void service_add_waiter(struct service *service, struct service_waiter *waiter)
@@ -487,95 +471,7 @@ void service_remove_waiter(struct service_waiter *waiter)
 	list_unlink(&waiter->link);
 }
 
-/* The worst of the layers: frozen > held > loading > backup > stale > live. */
-static int badness(enum wire_state state)
-{
-	switch (state) {
-	case WIRE_LIVE:
-		return 0;
-	case WIRE_STALE:
-		return 1;
-	case WIRE_BACKUP:
-		return 2;
-	case WIRE_LOADING:
-		return 3;
-	case WIRE_HELD:
-		return 4;
-	case WIRE_FROZEN:
-		return 5;
-	}
-	return 0;
-}
-
-enum wire_state service_state(const struct service *service)
-{
-	enum wire_state worst = service->snapshot ? WIRE_LIVE : WIRE_LOADING;
-
-	for (unsigned i = 0; i < service->n_layers; i++)
-		if (badness(service->layers[i].tree->state) > badness(worst))
-			worst = service->layers[i].tree->state;
-	return worst;
-}
-
 uint64_t service_change(struct service *service)
 {
 	return announcer_change(service->services->announcer, &service->announcement);
-}
-
-/* Indexes of one Consul: the highest is that of the newest change. */
-uint64_t service_index(const struct service *service)
-{
-	uint64_t index = 0;
-
-	for (unsigned i = 0; i < service->n_layers; i++)
-		if (service->layers[i].tree->content)
-			index = MAX(index, service->layers[i].tree->content->index);
-	return index;
-}
-
-uint64_t service_confirmed_at(const struct service *service)
-{
-	uint64_t oldest = loop_now();
-
-	for (unsigned i = 0; i < service->n_layers; i++)
-		oldest = MIN(oldest, service->layers[i].tree->confirmed_at);
-	return oldest;
-}
-
-const struct tree_error *service_error(const struct service *service)
-{
-	if (service->error.is_set)
-		return &service->error;
-	for (unsigned i = 0; i < service->n_layers; i++)
-		if (service->layers[i].tree->error.is_set)
-			return &service->layers[i].tree->error;
-	return NULL;
-}
-
-size_t services_count(const struct services *services)
-{
-	return services->n_services;
-}
-
-struct service *services_next(struct services *services, const char *after)
-{
-	struct service wanted, *service;
-
-	if (!after)
-		return RB_MIN(service_table, &services->table);
-	snprintf(wanted.name, sizeof(wanted.name), "%s", after);
-	service = RB_NFIND(service_table, &services->table, &wanted);
-	if (service && std_streq(service->name, wanted.name))
-		service = RB_NEXT(service_table, &services->table, service);
-	return service;
-}
-
-void services_resync(struct services *services, struct service *service_or_null)
-{
-	struct service *service;
-
-	RB_FOREACH (service, service_table, &services->table)
-		if (!service_or_null || service == service_or_null)
-			for (unsigned i = 0; i < service->n_layers; i++)
-				tree_resync(service->layers[i].tree);
 }

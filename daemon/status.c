@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "daemon/held.h"
+#include "daemon/service-state.h"
 
 /* A loop_now() time as seconds since 1970, for people and other programs. */
 static void put_time(struct json *json, uint64_t at)
@@ -68,7 +69,11 @@ static void put_layer(struct json *json, const struct tree *tree)
 	put_uint(json, "keys", content ? content->records.n : 0);
 	put_uint(json, "index", content ? content->index : 0);
 	put_string(json, "state", wire_state_name(tree->state));
-	put_age(json, "age_seconds", content != NULL, tree->confirmed_at);
+	json_key(json, "age_seconds");
+	if (content)
+		json_seconds(json, loop_now() - tree->confirmed_at);
+	else
+		json_null(json);
 	if (held->set)
 		put_held(json, held->reason, held->since, held->set->records.n, held->set->digest);
 	else
@@ -131,6 +136,21 @@ void status_daemon(const struct server *server, struct json *json)
 	json_end_object(json);
 }
 
+static void put_backup(struct json *json, const struct backup *backup)
+{
+	uint64_t confirmed_at;
+
+	json_key(json, "backup");
+	json_begin_object(json);
+	json_key(json, "age_seconds");
+	if (backup_is_known(backup, &confirmed_at))
+		json_seconds(json, loop_now() - confirmed_at);
+	else
+		json_null(json);
+	put_string(json, "error", backup_error(backup));
+	json_end_object(json);
+}
+
 void status_service(const struct service *service, struct json *json)
 {
 	struct held held;
@@ -140,8 +160,12 @@ void status_service(const struct service *service, struct json *json)
 	put_string(json, "state", wire_state_name(service_state(service)));
 	put_uint(json, "generation", service->generation);
 	put_content(json, service->snapshot);
-	put_uint(json, "index", service_index(service));
-	put_age(json, "age_seconds", service->snapshot != NULL, service_confirmed_at(service));
+	put_uint(json, "index", service_state_index(service));
+	json_key(json, "age_seconds");
+	if (service->snapshot)
+		json_seconds(json, service_state_age_usec(service));
+	else
+		json_null(json);
 	put_uint(json, "clients", service->n_users - (service->is_preloaded ? 1 : 0));
 	put_layers(json, service);
 	if (held_find(service, &held))
@@ -150,11 +174,7 @@ void status_service(const struct service *service, struct json *json)
 		put_null(json, "held");
 	put_null(json, "frozen");
 	put_uint(json, "overrides", 0);
-	put_error(json, service_error(service));
-	json_key(json, "backup");
-	json_begin_object(json);
-	put_null(json, "age_seconds");
-	put_null(json, "error");
-	json_end_object(json);
+	put_error(json, service_state_error(service));
+	put_backup(json, service->backup);
 	json_end_object(json);
 }

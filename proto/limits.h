@@ -145,3 +145,14 @@
 #define LIMIT_DIRECTORY_WRITERS 256 /* files remembered as being written */
 #define LIMIT_DIRECTORY_AGAIN_USEC 20000 /* between the scans of LIMIT_DIRECTORY_RETRIES */
 #define LIMIT_DIRECTORY_POLL_USEC 1000000 /* where inotify has no watches left */
+
+/* Backups. */
+#define LIMIT_BACKUP_NAMES 8192 /* of a backup: 16 prefixes of a configuration line each, twice */
+#define LIMIT_BACKUP_WRITE_USEC 1000000 /* one write of one service in this time: disks wear */
+#define LIMIT_BACKUP_RETRY_MAX_USEC 30000000 /* a disk that failed is tried again this often */
+#define LIMIT_BACKUP_STOP_USEC 5000000 /* a stop waits this long for a disk that is stuck */
+#define LIMIT_BACKUP_SLICE (1u << 20) /* read, hashed and copied in one turn: under 1 ms */
+#define LIMIT_AWAITED_USEC 60000000 /* clients of the daemon before come back in this time */
+#define LIMIT_BACKUP_LIST (128u << 20) /* names of services in use; a million of the longest */
+#define DEFAULT_KEEP 8 /* generations of a service that can be gone back to */
+#define DEFAULT_EXPIRE_USEC (UINT64_C(30) * 24 * 3600 * 1000000) /* a month of a service unused */

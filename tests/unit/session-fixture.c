@@ -61,7 +61,8 @@ int fixture_set_up(void **state)
 	f->config.host = (char[]){ "here" };
 	/* No directory: an anonymous one. */
 	assert_int_equal(genfile_new("/dev/null", 16, &f->genfile, &is_lasting), 0);
-	assert_int_equal(services_new(f->loop, f->trees, f->genfile, &f->config, &f->services), 0);
+	assert_int_equal(
+		services_new(f->loop, f->trees, f->genfile, NULL, &f->config, &f->services), 0);
 	assert_int_equal(server_new(f->loop, f->services, &f->fake.source, f->genfile, &f->config,
 				 &f->server),
 		0);

@@ -1,0 +1,76 @@
+/*
+ * The backups of all services: which there are, when each is written next, what became of it. Knows
+ * images and names, no trees; files are the writer's matter.
+ *
+ * A service is written at most once a second, the first change at once. A disk that fails is tried
+ * again, ever more seldom, with what is newest then; nothing but backups depends on it.
+ */
+#pragma once
+
+#include "daemon/backup-list.h"
+#include "daemon/backup-load.h"
+#include "daemon/config.h"
+#include "daemon/loop.h"
+#include "daemon/ordered.h"
+
+struct backups;
+struct backup; /* of one service */
+
+/* What stands behind an image. */
+struct backup_facts {
+	char *names;
+	size_t names_size;
+	uint64_t confirmed_at; /* loop_now() */
+	uint64_t index;
+	uint64_t flags_digest;
+	uint64_t layer_index[LIMIT_LAYERS];
+};
+
+/*
+ * Opens the state directory, takes its lock and looks at the end of each backup. A directory that
+ * cannot be used is logged: the daemon serves without. 0; -EADDRINUSE: another daemon has it;
+ * -ENOMEM, other -errno of the loop.
+ */
+int backups_new(struct loop *loop, const struct config *config, gid_t socket_group,
+	struct backups **ret_backups);
+
+/* Writes what is still to be written, and waits for it. */
+struct backups *backups_free(struct backups *backups);
+
+void backups_configure(struct backups *backups, const struct config *config);
+
+/* NULL: there is none. It stays until the end. All of the following take NULL as "none". */
+struct backup *backups_find(struct backups *backups, const char *service);
+/* Made when new; NULL: no memory. */
+struct backup *backups_get(struct backups *backups, const char *service);
+
+/*
+ * Begins to load it, when it is of this identity. -ENOENT: there is none, or it could not be
+ * believed, which was logged.
+ */
+int backup_load(
+	struct backup *backup, const char *names, size_t names_size, struct backup_load **ret_load);
+/* What was being loaded cannot be believed, or not be loaded: it is set aside, and logged. */
+void backup_refuse(struct backup *backup, int error);
+
+/* Whether a backup with this generation and freshness is worth a write. */
+bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t confirmed_at);
+
+/* To be written soon, in place of what was to be. References the snapshot, takes facts->names. */
+void backup_put(struct backup *backup, struct snapshot *snapshot, const struct backup_facts *facts);
+
+/* Whether a file is there, and loop_now() time of the confirmation in it, which may lie before the
+ * clock began. */
+bool backup_is_known(const struct backup *backup, uint64_t *ret_confirmed_at);
+/* The generation of the newest that is known, 0: none. */
+uint64_t backup_generation(const struct backup *backup);
+/* Why the last write failed, or NULL. */
+const char *backup_error(const struct backup *backup);
+
+/* The services in use, for the next daemon: see backup-list.h. */
+void backups_list_with(struct backups *backups, backup_list_fn fn, void *userdata);
+void backups_list_changed(struct backups *backups);
+/* The services are about to end: as it is now it stays. */
+void backups_list_end(struct backups *backups);
+/* The list of the daemon before; the caller frees it. NULL: there is none. */
+char *backups_old_list(struct backups *backups);
