@@ -143,7 +143,7 @@ int view_read_backup(
 	int fd, const char *service, struct ccfg_view **ret_view, struct backup_footer *ret_footer)
 {
 	uint8_t tail[BACKUP_TAIL];
-	struct backup_format backup;
+	struct backup_format backup = { .names = NULL };
 	size_t size = 0, n;
 	void *data;
 	int r = measure(fd, &size);
