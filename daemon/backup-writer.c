@@ -73,6 +73,7 @@ static void *run(void *userdata)
 	static const uint64_t one = 1;
 	struct backup_job *job;
 
+	pthread_setname_np(pthread_self(), "backup-writer");
 	pthread_mutex_lock(&writer->lock);
 	while ((job = next_job(writer))) {
 		pthread_mutex_unlock(&writer->lock);
