@@ -184,7 +184,7 @@ static int run_watch(struct watch *watch)
 		.socket_path = watch->context->socket_path,
 		.timeout_ms =
 			watch->timeout_usec == UINT64_MAX ? -1 : (int)MIN(MAX(ms, 1), INT_MAX),
-		.flags = watch->timeout_usec == 0 ? CCFG_NOWAIT : 0,
+		.flags = CCFG_NO_BACKUP | (watch->timeout_usec == 0 ? CCFG_NOWAIT : 0),
 	};
 	ccfg *cfg = NULL;
 	int r, exit_code;

@@ -13,6 +13,7 @@ import time
 import pytest
 import xxhash
 
+from support import restarts
 from support.process import wait_until
 from test_backup import away, back, backup_path, generation, temporary_files, wait_backup
 
@@ -295,3 +296,14 @@ def shift(data, days):
     size, = struct.unpack_from("<Q", data, footer)
     names = xxhash.xxh3_64_intdigest(bytes(data[size:footer]), 0)
     struct.pack_into("<Q", data, footer + 304, xxhash.xxh3_64_intdigest(bytes(data[footer:footer + 304]), names))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_moments_under_updates(daemon, double, service_name, prefix, seed):
+    """Fault 37: no failed read, no older value, no lost last value, the backup always loads. ./dev bench restart does a
+    thousand rounds with 50 readers."""
+    running = daemon(source=f"consul:{double.url}", start=False)
+    double.put(prefix + "counter", "1")
+    running.start()
+    restarts.kill_under_updates(running, service_name, lambda number: double.put(prefix + "counter", str(number)), 15, 6,
+                                seed)
