@@ -7,7 +7,6 @@
 #include <sys/uio.h>
 
 #define TEMPORARY ".writing" /* no service's name begins with a dot */
-#define GENERATION "%020llu" /* in name order they are in order */
 
 static int fail(struct backup_job *job, const char *step, int error)
 {
@@ -114,7 +113,7 @@ static int record(const struct state_directory *directory, int place, struct bac
 	if (history < 0)
 		return fail(job, "open", -errno);
 	(void)unlinkat(history, TEMPORARY, 0);
-	snprintf(name, sizeof(name), GENERATION BACKUP_SUFFIX,
+	snprintf(name, sizeof(name), HISTORY_NAME,
 		(unsigned long long)le64_get(job->footer.generation));
 	if (linkat(place, TEMPORARY, history, TEMPORARY, 0) < 0)
 		return fail(job, "link", -errno);
@@ -141,6 +140,8 @@ static int remove_other(const struct state_directory *directory, struct backup_j
 	int other = directory->fds[job->place == STATE_OPEN ? STATE_PRIVATE : STATE_OPEN];
 	char name[BACKUP_NAME];
 
+	if (job->place == STATE_PINS)
+		return 0;
 	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
 	if (unlinkat(other, name, 0) < 0)
 		return errno == ENOENT ? 0 : fail(job, "unlink", -errno);
@@ -160,35 +161,74 @@ static int write_image(const struct state_directory *directory, int place, struc
 	return r == 0 && job->is_served ? remove_other(directory, job) : r;
 }
 
-static void remove_history(const struct state_directory *directory, const char *service)
+static int unlink_file(int directory, const char *name, struct backup_job *job)
 {
-	AUTO_CLOSE int history = openat(directory->fds[STATE_HISTORY], service,
+	if (unlinkat(directory, name, 0) < 0)
+		return errno == ENOENT ? 0 : fail(job, "unlink", -errno);
+	return fsync(directory) < 0 ? fail(job, "fsync", -errno) : 0;
+}
+
+static int open_history(const struct state_directory *directory, const struct backup_job *job)
+{
+	return openat(directory->fds[STATE_HISTORY], job->service,
 		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The generations that are to go. */
+static int forget(const struct state_directory *directory, struct backup_job *job)
+{
+	AUTO_CLOSE int history = open_history(directory, job);
+	struct dirent **entries;
+	char spare[32], only[32];
+	int n, r = 0;
 
 	if (history < 0)
-		return;
+		return errno == ENOENT ? 0 : fail(job, "open", -errno);
+	snprintf(spare, sizeof(spare), HISTORY_NAME, (unsigned long long)job->spare);
+	snprintf(only, sizeof(only), HISTORY_NAME, (unsigned long long)job->only);
+	n = scandirat(history, ".", &entries, is_generation, compare_entries);
+	if (n < 0)
+		return fail(job, "scandir", -errno);
+	for (int i = 0; i < n; i++) {
+		const char *name = entries[i]->d_name;
+		bool must_go = job->only != 0 ? std_streq(name, only) : !std_streq(name, spare);
+
+		if (must_go && unlinkat(history, name, 0) < 0)
+			r = fail(job, "unlink", -errno);
+		free(entries[i]);
+	}
+	free(entries);
 	(void)unlinkat(history, TEMPORARY, 0);
-	prune(history, 0);
-	(void)unlinkat(directory->fds[STATE_HISTORY], service, AT_REMOVEDIR);
-	(void)fsync(directory->fds[STATE_HISTORY]);
+	if (r == 0 && fsync(history) < 0)
+		return fail(job, "fsync", -errno);
+	return r;
 }
 
 static int remove_all(const struct state_directory *directory, struct backup_job *job)
 {
-	static const enum state_place from[] = { STATE_OPEN, STATE_PRIVATE, STATE_DAMAGED };
+	static const enum state_place from[] = { STATE_OPEN, STATE_PRIVATE };
 	char name[BACKUP_NAME];
+	int r = forget(directory, job);
+
+	if (unlinkat(directory->fds[STATE_HISTORY], job->service, AT_REMOVEDIR) == 0)
+		(void)fsync(directory->fds[STATE_HISTORY]);
+	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(from); i++)
+		r = unlink_file(directory->fds[from[i]], name, job);
+	return r;
+}
+
+/* What was set aside may hold the same secrets. */
+static int remove_what_is_asked(const struct state_directory *directory, struct backup_job *job)
+{
+	char name[BACKUP_NAME];
+	int r;
 
 	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
-	remove_history(directory, job->service);
-	for (size_t i = 0; i < ARRAY_SIZE(from); i++) {
-		int fd = directory->fds[from[i]];
-
-		if (unlinkat(fd, name, 0) < 0 && errno != ENOENT)
-			return fail(job, "unlink", -errno);
-		if (fsync(fd) < 0)
-			return fail(job, "fsync", -errno);
-	}
-	return 0;
+	if (job->kind == BACKUP_JOB_UNLINK)
+		return unlink_file(directory->fds[job->place], name, job);
+	r = job->kind == BACKUP_JOB_FORGET ? forget(directory, job) : remove_all(directory, job);
+	return r < 0 ? r : unlink_file(directory->fds[STATE_DAMAGED], name, job);
 }
 
 void backup_file_write(const struct state_directory *directory, struct backup_job *job)
@@ -209,8 +249,10 @@ void backup_file_write(const struct state_directory *directory, struct backup_jo
 		if (r == 0)
 			r = put_in_place(place, job);
 		break;
+	case BACKUP_JOB_UNLINK:
+	case BACKUP_JOB_FORGET:
 	case BACKUP_JOB_REMOVE:
-		(void)remove_all(directory, job);
+		(void)remove_what_is_asked(directory, job);
 		return;
 	}
 	/* A disk that is full needs the room. */

@@ -89,23 +89,32 @@ struct backup_list *backup_list_free(struct backup_list *list)
 
 void backup_list_with(struct backup_list *list, backup_list_fn fn, void *userdata)
 {
+	if (!list)
+		return;
 	list->fn = fn;
 	list->userdata = userdata;
 }
 
 void backup_list_changed(struct backup_list *list)
 {
-	uint64_t now = loop_now(), at = list->written_at + LIMIT_BACKUP_WRITE_USEC;
+	uint64_t now = loop_now(), at;
 
+	if (!list)
+		return;
+	at = list->written_at + LIMIT_BACKUP_WRITE_USEC;
 	list->has_changed = true;
 	if (!list->text && !loop_timer_is_armed(list->timer))
 		loop_timer_arm(list->timer, MAX(at, now + LIMIT_COALESCE_USEC) - now);
 }
 
-void backup_list_flush(struct backup_list *list)
+void backup_list_end(struct backup_list *list)
 {
-	if (list && list->has_changed)
+	if (!list)
+		return;
+	(void)backup_writer_drain(list->writer);
+	if (list->has_changed)
 		write_list(list);
+	list->fn = NULL;
 }
 
 char *backup_list_read(int directory)

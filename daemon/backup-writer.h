@@ -21,7 +21,9 @@ struct backup_writer;
 enum backup_job_kind {
 	BACKUP_JOB_IMAGE, /* image, names and footer; the thread makes the footer whole */
 	BACKUP_JOB_TEXT, /* `image` as it is */
-	BACKUP_JOB_REMOVE, /* every file of this name */
+	BACKUP_JOB_UNLINK, /* the file in `place` */
+	BACKUP_JOB_FORGET, /* the history but `spare`, or `only` */
+	BACKUP_JOB_REMOVE, /* everything of this service */
 };
 
 struct backup_job {
@@ -37,6 +39,7 @@ struct backup_job {
 	bool is_served; /* IMAGE: what `place` is to hold */
 	bool is_recorded; /* IMAGE: what the history is to hold, too */
 	unsigned keep; /* generations in the history */
+	uint64_t spare, only; /* FORGET */
 	void (*done)(struct backup_job *job);
 	void *userdata;
 	/* The outcome. */

@@ -21,6 +21,8 @@ struct backups {
 	struct state_directory directory; /* for reading; the writer has its own */
 	struct backup_writer *writer;
 	struct backup_table table; /* by service */
+	struct backup_table recorders; /* that write to the history alone */
+	struct loop_timer *expire_timer;
 	struct backup_clock clock; /* of the start */
 	uint64_t started_at; /* loop_now(), at the same moment */
 	struct backup_list *list;
@@ -30,18 +32,22 @@ struct backup {
 	RB_ENTRY(backup) link; /* backups::table */
 	struct backups *backups;
 	char service[LIMIT_SERVICE_NAME + 1];
+	bool is_recorder;
+	bool is_used; /* the service runs */
 	bool is_known; /* a file is there, and was whole when it was looked at */
 	enum state_place place; /* of the file */
 	uint64_t generation; /* in the file */
 	uint64_t confirmed_at; /* likewise, loop_now() time */
 	/* To be written: */
 	struct snapshot *next;
+	bool is_pinned; /* not what the source says */
 	struct backup_facts facts; /* of next */
 	struct loop_timer *timer;
 	uint64_t tried_at; /* loop_now(); 0: never */
 	/* Being written: */
 	bool is_busy;
 	struct snapshot *busy_with;
+	bool is_busy_pinned;
 	struct backup_facts busy_facts;
 	struct backup_job job;
 	uint64_t retry_usec; /* 0: the last write was good */
@@ -127,6 +133,7 @@ static void on_written(struct backup_job *job)
 	/* What failed is still to be written, unless there is something newer. */
 	if (job->error < 0 && !backup->next) {
 		backup->next = TAKE_PTR(backup->busy_with);
+		backup->is_pinned = backup->is_busy_pinned;
 		backup->facts = backup->busy_facts;
 		backup->busy_facts.names = NULL;
 	}
@@ -161,7 +168,8 @@ static void fill_in(struct backup *backup)
 	memcpy(job->footer.boot_id, backups->clock.boot_id, sizeof(job->footer.boot_id));
 	for (unsigned i = 0; i < LIMIT_LAYERS; i++)
 		job->footer.layer_index[i] = le64_of(facts->layer_index[i]);
-	job->is_served = job->is_recorded = true;
+	job->is_served = !backup->is_recorder;
+	job->is_recorded = !backup->is_busy_pinned;
 	job->keep = backups->config->keep;
 	job->done = on_written;
 	job->userdata = backup;
@@ -171,6 +179,7 @@ static void submit(struct backup *backup)
 {
 	loop_timer_disarm(backup->timer);
 	backup->busy_with = TAKE_PTR(backup->next);
+	backup->is_busy_pinned = backup->is_pinned;
 	backup->busy_facts = backup->facts;
 	backup->facts.names = NULL;
 	backup->is_busy = true;
@@ -202,7 +211,8 @@ bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t co
 	       confirmed_at - said >= backup->backups->config->resync_usec / 2;
 }
 
-void backup_put(struct backup *backup, struct snapshot *snapshot, const struct backup_facts *facts)
+void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned,
+	const struct backup_facts *facts)
 {
 	if (!backup) {
 		free(facts->names);
@@ -210,6 +220,8 @@ void backup_put(struct backup *backup, struct snapshot *snapshot, const struct b
 	}
 	drop(&backup->next, &backup->facts);
 	backup->next = snapshot_ref(snapshot);
+	backup->is_pinned = is_pinned;
+	backup->is_used = true;
 	backup->facts = *facts;
 	schedule(backup);
 }
@@ -288,21 +300,19 @@ const char *backup_error(const struct backup *backup)
 
 /* --- which there are --------------------------------------------------------------------- */
 
-struct backup *backups_find(struct backups *backups, const char *service)
+static struct backup *find(struct backup_table *table, const char *service)
 {
 	struct backup wanted;
 
-	if (!backups)
-		return NULL;
 	snprintf(wanted.service, sizeof(wanted.service), "%s", service);
-	return RB_FIND(backup_table, &backups->table, &wanted);
+	return RB_FIND(backup_table, table, &wanted);
 }
 
-struct backup *backups_get(struct backups *backups, const char *service)
+static struct backup *get(struct backups *backups, struct backup_table *table, const char *service)
 {
-	struct backup *backup = backups_find(backups, service);
+	struct backup *backup = find(table, service);
 
-	if (backup || !backups)
+	if (backup)
 		return backup;
 	backup = calloc(1, sizeof(*backup));
 	if (!backup || loop_timer_new(backups->loop, on_timer, backup, &backup->timer) < 0) {
@@ -312,13 +322,38 @@ struct backup *backups_get(struct backups *backups, const char *service)
 	backup->backups = backups;
 	snprintf(backup->service, sizeof(backup->service), "%s", service);
 	backup->place = STATE_PRIVATE;
-	RB_INSERT(backup_table, &backups->table, backup);
+	backup->is_recorder = table == &backups->recorders;
+	RB_INSERT(backup_table, table, backup);
 	return backup;
+}
+
+struct backup *backups_find(struct backups *backups, const char *service)
+{
+	return backups ? find(&backups->table, service) : NULL;
+}
+
+struct backup *backups_get(struct backups *backups, const char *service)
+{
+	return backups ? get(backups, &backups->table, service) : NULL;
+}
+
+struct backup *backups_get_recorder(struct backups *backups, const char *service)
+{
+	return backups ? get(backups, &backups->recorders, service) : NULL;
+}
+
+void backup_set_used(struct backup *backup, bool is_used)
+{
+	if (backup)
+		backup->is_used = is_used;
 }
 
 static void free_backup(struct backup *backup)
 {
-	RB_REMOVE(backup_table, &backup->backups->table, backup);
+	struct backups *backups = backup->backups;
+
+	RB_REMOVE(
+		backup_table, backup->is_recorder ? &backups->recorders : &backups->table, backup);
 	loop_timer_free(backup->timer);
 	drop(&backup->next, &backup->facts);
 	drop(&backup->busy_with, &backup->busy_facts);
@@ -387,6 +422,64 @@ static int look_around(struct backups *backups, enum state_place place)
 	return r;
 }
 
+static void on_removed(struct backup_job *job)
+{
+	if (job->error < 0)
+		log_error("%s: what is kept of it cannot be removed: %s: %s", job->service,
+			job->step, strerror(-job->error));
+	free(job);
+}
+
+void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only)
+{
+	struct backup *backup = backups_find(backups, service);
+	struct backup_job *job = backups ? calloc(1, sizeof(*job)) : NULL;
+
+	if (!job)
+		return;
+	job->kind = is_used || only != 0 ? BACKUP_JOB_FORGET : BACKUP_JOB_REMOVE;
+	job->place = STATE_PRIVATE;
+	snprintf(job->service, sizeof(job->service), "%s", service);
+	job->spare = is_used && backup ? backup->generation : 0;
+	job->only = only;
+	job->done = on_removed;
+	if (job->kind == BACKUP_JOB_REMOVE && backup)
+		backup->is_known = false;
+	backup_writer_submit(backups->writer, job);
+}
+
+static uint64_t expire_pause(const struct backups *backups)
+{
+	return MIN(backups->config->expire_usec, LIMIT_EXPIRE_LOOK_USEC);
+}
+
+static void on_expire_timer(void *userdata)
+{
+	struct backups *backups = userdata;
+	uint64_t now = loop_now();
+	struct backup *backup;
+
+	RB_FOREACH (backup, backup_table, &backups->table) {
+		if (!backup->is_known || backup->is_used ||
+			now - backup->confirmed_at < backups->config->expire_usec)
+			continue;
+		log_info("%s: nobody uses it any more: what is kept of it is removed",
+			backup->service);
+		backups_forget(backups, backup->service, false, 0);
+	}
+	loop_timer_arm(backups->expire_timer, expire_pause(backups));
+}
+
+const struct state_directory *backups_directory(const struct backups *backups)
+{
+	return &backups->directory;
+}
+
+struct backup_writer *backups_writer(const struct backups *backups)
+{
+	return backups->writer;
+}
+
 static int open_directory(struct backups *backups, struct state_directory *ret_of_writer)
 {
 	const char *path = backups->config->state_directory;
@@ -420,6 +513,7 @@ int backups_new(struct loop *loop, const struct config *config, gid_t socket_gro
 	backups->gid = socket_group;
 	backups->directory = (struct state_directory)STATE_DIRECTORY_NONE;
 	RB_INIT(&backups->table);
+	RB_INIT(&backups->recorders);
 	backups->started_at = loop_now();
 	backup_format_clock(&backups->clock);
 	r = open_directory(backups, &of_writer);
@@ -427,6 +521,10 @@ int backups_new(struct loop *loop, const struct config *config, gid_t socket_gro
 		r = backup_writer_new(loop, config->state_directory, &of_writer, &backups->writer);
 	if (r == 0)
 		r = backup_list_new(loop, backups->writer, &backups->list);
+	if (r == 0)
+		r = loop_timer_new(loop, on_expire_timer, backups, &backups->expire_timer);
+	if (r == 0)
+		r = loop_timer_arm(backups->expire_timer, expire_pause(backups));
 	if (r == 0)
 		r = look_around(backups, STATE_OPEN);
 	if (r == 0)
@@ -450,6 +548,9 @@ static bool write_all(struct backups *backups)
 	RB_FOREACH (backup, backup_table, &backups->table)
 		if (backup->next && !backup->is_busy)
 			submit(backup);
+	RB_FOREACH (backup, backup_table, &backups->recorders)
+		if (backup->next && !backup->is_busy)
+			submit(backup);
 	return backup_writer_drain(backups->writer);
 }
 
@@ -469,6 +570,9 @@ struct backups *backups_free(struct backups *backups)
 	backup_writer_free(backups->writer);
 	while ((backup = RB_MIN(backup_table, &backups->table)))
 		free_backup(backup);
+	while ((backup = RB_MIN(backup_table, &backups->recorders)))
+		free_backup(backup);
+	loop_timer_free(backups->expire_timer);
 	state_directory_close(&backups->directory);
 	free(backups);
 	return NULL;
@@ -480,28 +584,7 @@ void backups_configure(struct backups *backups, const struct config *config)
 		backups->config = config;
 }
 
-void backups_list_with(struct backups *backups, backup_list_fn fn, void *userdata)
+struct backup_list *backups_list(const struct backups *backups)
 {
-	if (backups)
-		backup_list_with(backups->list, fn, userdata);
-}
-
-void backups_list_changed(struct backups *backups)
-{
-	if (backups)
-		backup_list_changed(backups->list);
-}
-
-void backups_list_end(struct backups *backups)
-{
-	if (!backups)
-		return;
-	(void)backup_writer_drain(backups->writer);
-	backup_list_flush(backups->list);
-	backup_list_with(backups->list, NULL, NULL);
-}
-
-char *backups_old_list(struct backups *backups)
-{
-	return backups ? backup_list_read(backups->directory.fds[STATE_TOP]) : NULL;
+	return backups ? backups->list : NULL;
 }

@@ -44,6 +44,12 @@ struct backup *backups_find(struct backups *backups, const char *service);
 /* Made when new; NULL: no memory. */
 struct backup *backups_get(struct backups *backups, const char *service);
 
+/* Whether the service runs: what nobody uses is removed after a time. */
+void backup_set_used(struct backup *backup, bool is_used);
+
+/* Writes to the history alone. Made when new; NULL: no memory, or no backups. */
+struct backup *backups_get_recorder(struct backups *backups, const char *service);
+
 /*
  * Begins to load it, when it is of this identity. -ENOENT: there is none, or it could not be
  * believed, which was logged.
@@ -56,8 +62,12 @@ void backup_refuse(struct backup *backup, int error);
 /* Whether a backup with this generation and freshness is worth a write. */
 bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t confirmed_at);
 
-/* To be written soon, in place of what was to be. References the snapshot, takes facts->names. */
-void backup_put(struct backup *backup, struct snapshot *snapshot, const struct backup_facts *facts);
+/*
+ * To be written soon, in place of what was to be. References the snapshot, takes facts->names.
+ * is_pinned: it is not what the source says, and no part of the history.
+ */
+void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned,
+	const struct backup_facts *facts);
 
 /* Whether a file is there, and loop_now() time of the confirmation in it, which may lie before the
  * clock began. */
@@ -67,10 +77,13 @@ uint64_t backup_generation(const struct backup *backup);
 /* Why the last write failed, or NULL. */
 const char *backup_error(const struct backup *backup);
 
-/* The services in use, for the next daemon: see backup-list.h. */
-void backups_list_with(struct backups *backups, backup_list_fn fn, void *userdata);
-void backups_list_changed(struct backups *backups);
-/* The services are about to end: as it is now it stays. */
-void backups_list_end(struct backups *backups);
-/* The list of the daemon before; the caller frees it. NULL: there is none. */
-char *backups_old_list(struct backups *backups);
+/* The services in use, for the next daemon. NULL where there are no backups. */
+struct backup_list *backups_list(const struct backups *backups);
+
+/* Removes what is kept of a service: of one in use the history but the generation that is served,
+ * or `only` that generation (0: all); of another one everything. */
+void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only);
+
+/* For the files that keep other things there; NULL backups have neither. */
+const struct state_directory *backups_directory(const struct backups *backups);
+struct backup_writer *backups_writer(const struct backups *backups);

@@ -4,6 +4,7 @@
 #include "daemon/operator.h"
 #include "daemon/paging.h"
 #include "daemon/pending.h"
+#include "daemon/pinning.h"
 #include "daemon/status.h"
 #include "proto/key.h"
 
@@ -413,6 +414,57 @@ static void handle_resync(struct request *request)
 	operator_resync(&request->reply, &request->wire);
 }
 
+/* What the disk has is shown to who may read the service, and to operators. */
+static bool take_name(
+	const struct request *request, bool for_operators, char ret_name[LIMIT_SERVICE_NAME + 1])
+{
+	struct session *session = request->reply.session;
+	const char *name = request->wire.service;
+	size_t len = request->wire.service_len;
+	bool may;
+
+	session_spend(session, COST_OPEN);
+	if (!key_is_service_name(name, len)) {
+		refuse_name(request);
+		return false;
+	}
+	may = access_is_operator(session->server->config, &session->peer) ||
+	      (!for_operators && may_read(session, name, len));
+	if (!may && for_operators)
+		reply_text(&request->reply, WIRE_DENIED,
+			"user %u is no operator; see operators= in consulcfgd.conf",
+			(unsigned)session->peer.uid);
+	else if (!may)
+		reply_denied(&request->reply, name, len);
+	memcpy(ret_name, name, len);
+	ret_name[len] = '\0';
+	return may;
+}
+
+static void handle_history(struct request *request)
+{
+	char name[LIMIT_SERVICE_NAME + 1];
+
+	if (take_name(request, false, name))
+		pinning_history(&request->reply, name);
+}
+
+static void handle_recall(struct request *request)
+{
+	char name[LIMIT_SERVICE_NAME + 1];
+
+	if (take_name(request, false, name))
+		pinning_recall(&request->reply, name, request->wire.generation);
+}
+
+static void handle_pin(struct request *request)
+{
+	char name[LIMIT_SERVICE_NAME + 1];
+
+	if (take_name(request, true, name))
+		pinning_order(&request->reply, name, &request->wire);
+}
+
 static const struct {
 	void (*fn)(struct request *request);
 	bool needs_service;
@@ -429,6 +481,9 @@ static const struct {
 	[WIRE_GENFILE] = { handle_genfile, false },
 	[WIRE_ACCEPT] = { handle_accept, false },
 	[WIRE_RESYNC] = { handle_resync, false },
+	[WIRE_HISTORY] = { handle_history, false },
+	[WIRE_RECALL] = { handle_recall, false },
+	[WIRE_PIN] = { handle_pin, false },
 };
 
 void command_handle(struct session *session, const struct wire_header *header, const void *payload)

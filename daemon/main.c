@@ -361,6 +361,8 @@ static int start(struct daemon *daemon)
 		r = server_new(daemon->loop, daemon->services, daemon->source, daemon->genfile,
 			daemon->config, &daemon->server);
 	if (r == 0)
+		daemon->server->backups = daemon->backups;
+	if (r == 0)
 		r = services_configure(daemon->services, daemon->config);
 	if (r == 0)
 		r = start_watchdog(daemon);

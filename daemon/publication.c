@@ -19,7 +19,7 @@ struct layer_cursor {
 struct publication {
 	enum publication_phase phase;
 	size_t max_bytes;
-	struct layer_cursor layers[LIMIT_LAYERS];
+	struct layer_cursor layers[PUBLICATION_SETS];
 	unsigned n_layers;
 	struct records merged;
 	const struct records *records; /* the merged ones, or the only layer's */

@@ -7,6 +7,8 @@
 #include "daemon/kvset.h"
 #include "daemon/snapshot.h"
 
+#define PUBLICATION_SETS (LIMIT_LAYERS + 1) /* the layers, and what operators put above them */
+
 struct publication;
 
 /* Takes references to the sets, lowest layer first. -ENOMEM. */

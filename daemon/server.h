@@ -24,6 +24,7 @@ struct server {
 	struct services *services;
 	const struct source *source;
 	struct genfile *genfile;
+	struct backups *backups; /* NULL: there are none */
 	struct loop_timer *heartbeat; /* of the generation file, while anybody looks at it */
 	const struct config *config;
 	struct guard *guard;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "daemon/service-pin.h"
 #include "daemon/service-state.h"
 
 #define PLACES 5 /* of an identity, in front of the prefixes */
@@ -68,9 +69,9 @@ static int make_facts(const struct service *service, struct backup_facts *ret_fa
 		const struct tree *tree = service->layers[i].tree;
 
 		prefixes[i] = tree->prefix;
-		facts.layer_index[i] = tree->content->index;
+		facts.layer_index[i] = tree->content ? tree->content->index : 0;
 	}
-	if (service->n_layers == 1)
+	if (service->n_layers == 1 && service->layers[0].tree->content)
 		facts.flags_digest = service->layers[0].tree->content->flags_digest;
 	r = make_names(service->config, service->name, prefixes, service->n_layers, names,
 		&facts.names_size);
@@ -90,7 +91,7 @@ void service_backup_note(struct service *service)
 	uint64_t confirmed_at = loop_now() - service_state_age_usec(service);
 	struct backup_facts facts;
 
-	if (!backups || service->is_restored || !service->snapshot ||
+	if (!backups || service->is_restored || !service->snapshot || service->n_layers == 0 ||
 		!is_wanted(service, service->config))
 		return;
 	/* Names are free to invent: what never had a key leaves no file. */
@@ -101,5 +102,15 @@ void service_backup_note(struct service *service)
 	service->backup = backups_get(backups, service->name);
 	if (!service->backup || make_facts(service, &facts) < 0)
 		return; /* the next confirmation tries again */
-	backup_put(service->backup, service->snapshot, &facts);
+	backup_put(service->backup, service->snapshot, service_pin_is_there(service), &facts);
+}
+
+void service_backup_record(struct service *service, struct snapshot *snapshot)
+{
+	struct backup *recorder = backups_get_recorder(service->backups, service->name);
+	struct backup_facts facts;
+
+	if (!recorder || !is_wanted(service, service->config) || make_facts(service, &facts) < 0)
+		return;
+	backup_put(recorder, snapshot, false, &facts);
 }

@@ -1,5 +1,7 @@
 #include "daemon/service-state.h"
 
+#include "daemon/service-pin.h"
+
 /* The worst of the layers: frozen > held > loading > backup > stale > live. */
 static int badness(enum wire_state state)
 {
@@ -24,6 +26,8 @@ enum wire_state service_state(const struct service *service)
 {
 	enum wire_state worst = service->snapshot ? WIRE_LIVE : WIRE_LOADING;
 
+	if (service_pin_is_frozen(service) && service->snapshot)
+		return WIRE_FROZEN;
 	if (service->is_restored)
 		worst = WIRE_BACKUP;
 	for (unsigned i = 0; i < service->n_layers; i++)

@@ -4,8 +4,10 @@
 #include <time.h>
 
 #include "daemon/log.h"
+#include "daemon/backup-history.h"
 #include "daemon/publication.h"
 #include "daemon/service-backup.h"
+#include "daemon/service-pin.h"
 #include "daemon/service-state.h"
 #include "daemon/services.h"
 #include "proto/key.h"
@@ -66,15 +68,38 @@ static bool all_layers_answered(const struct service *service)
 	return service->n_layers > 0;
 }
 
+static int make_publication(struct service *service, struct kvset *overrides)
+{
+	struct kvset *sets[PUBLICATION_SETS];
+	unsigned n = service->n_layers;
+
+	for (unsigned i = 0; i < n; i++)
+		sets[i] = service->layers[i].tree->content;
+	if (overrides)
+		sets[n++] = overrides;
+	return publication_new(sets, n, service->config->max_service, &service->publication);
+}
+
+/* Where operators have a say, what the source says is recorded first. */
 static int start_publication(struct service *service)
 {
-	struct kvset *sets[LIMIT_LAYERS];
-
-	for (unsigned i = 0; i < service->n_layers; i++)
-		sets[i] = service->layers[i].tree->content;
 	service->is_dirty = false;
-	return publication_new(sets, service->n_layers, service->services->config->max_service,
-		&service->publication);
+	service->is_recording = service_pin_is_there(service);
+	return make_publication(service, NULL);
+}
+
+/* The same with what operators want in place of what the source says. */
+static int start_pinned_publication(struct service *service)
+{
+	struct kvset *overrides;
+	int r = pins_layer(service->pins, &overrides);
+
+	if (r < 0)
+		return r;
+	service->is_recording = false;
+	r = make_publication(service, overrides);
+	kvset_unref(overrides);
+	return r;
 }
 
 static void set_error(struct service *service, int error)
@@ -96,7 +121,8 @@ static double cpu_since_answer(const struct service *service)
 	uint64_t at = 0, now = loop_cpu_usec();
 
 	for (unsigned i = 0; i < service->n_layers; i++)
-		at = MAX(at, service->layers[i].tree->content->answered_cpu_usec);
+		if (service->layers[i].tree->content)
+			at = MAX(at, service->layers[i].tree->content->answered_cpu_usec);
 	return at != 0 ? (double)(now - at) / 1000 : 0;
 }
 
@@ -110,6 +136,37 @@ static bool is_as_restored(const struct service *service, const struct image *im
 	       memcmp(old->data, image->data, image->size) == 0;
 }
 
+/* Takes the snapshot. */
+static void replace_snapshot(struct service *service, struct snapshot *snapshot)
+{
+	if (!service->snapshot)
+		backup_list_changed(backups_list(service->backups));
+	service->is_restored = false;
+	announcer_put_aside(service->services->announcer, service->snapshot);
+	service->snapshot = snapshot;
+	service->generation = snapshot->generation;
+	announcer_raise_soon(service->services->announcer, &service->announcement);
+	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
+		service->name, (unsigned long long)service->generation,
+		(unsigned long long)snapshot->image.n_entries, cpu_since_answer(service));
+}
+
+/* Takes the snapshot: what the source says, where operators say something else. */
+static int finish_recording(struct service *service, struct snapshot *snapshot)
+{
+	service_backup_record(service, snapshot);
+	service->publication = publication_free(service->publication);
+	/* Frozen, and what was frozen is lost: better this than nothing. */
+	if (!service->snapshot || !service_pin_is_frozen(service)) {
+		snapshot_unref(snapshot);
+		return start_pinned_publication(service) < 0 ? -ENOMEM : 1;
+	}
+	snapshot_unref(snapshot);
+	service->is_restored = false;
+	return 0;
+}
+
+/* 0; 1: there is more to do; -errno. */
 static int finish_publication(struct service *service)
 {
 	struct snapshot *snapshot;
@@ -119,21 +176,14 @@ static int finish_publication(struct service *service)
 	if (r < 0)
 		return r;
 	service->error.is_set = false;
+	if (service->is_recording)
+		return finish_recording(service, snapshot);
 	if (service->snapshot && is_as_restored(service, &snapshot->image)) {
 		snapshot_unref(snapshot);
 		service->is_restored = false;
 		return 0;
 	}
-	if (!service->snapshot)
-		backups_list_changed(service->backups);
-	service->is_restored = false;
-	announcer_put_aside(service->services->announcer, service->snapshot);
-	service->snapshot = snapshot;
-	service->generation = snapshot->generation;
-	announcer_raise_soon(service->services->announcer, &service->announcement);
-	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
-		service->name, (unsigned long long)service->generation,
-		(unsigned long long)snapshot->image.n_entries, cpu_since_answer(service));
+	replace_snapshot(service, snapshot);
 	return 0;
 }
 
@@ -384,9 +434,56 @@ static void on_restore_timer(void *userdata)
 		tell_waiters(service);
 }
 
+static bool is_same(const struct image *a, const struct image *b)
+{
+	return a->size == b->size && a->digest == b->digest;
+}
+
+void service_serve(struct service *service, struct snapshot *snapshot)
+{
+	service->publication = publication_free(service->publication);
+	loop_timer_disarm(service->publish_timer);
+	if (service->snapshot && is_same(&service->snapshot->image, &snapshot->image)) {
+		snapshot_unref(snapshot);
+	} else {
+		snapshot->generation = next_generation(service);
+		replace_snapshot(service, snapshot);
+		service->published_at = loop_now();
+	}
+	service_backup_note(service);
+	tell_waiters(service);
+	/* What was under way is to be recorded. */
+	if (all_layers_answered(service))
+		request_publication(service);
+}
+
+void service_serve_again(struct service *service)
+{
+	struct snapshot *snapshot;
+
+	service->publication = publication_free(service->publication);
+	loop_timer_disarm(service->publish_timer);
+	if (all_layers_answered(service)) {
+		request_publication(service);
+		return;
+	}
+	/* The source is away: the newest that it said. Overrides wait for it. */
+	snapshot = backup_history_newest(service->backups, service->name);
+	if (snapshot && !service_pin_is_frozen(service)) {
+		service_serve(service, snapshot);
+		service->is_restored = true;
+		show(service);
+		return;
+	}
+	snapshot_unref(snapshot);
+	show(service);
+}
+
 static int start_layers(struct service *service)
 {
+	service_pin_load(service);
 	service->backup = backups_find(service->backups, service->name);
+	backup_set_used(service->backup, true);
 	if (service_backup_begin(service, &service->restore) == 0)
 		return work_on_restore(service);
 	return service_apply_layers(service);
@@ -400,6 +497,8 @@ void service_free(struct service *service)
 	drop_layers(service);
 	loop_timer_free(service->linger);
 	loop_timer_free(service->publish_timer);
+	service_pin_done(service);
+	backup_set_used(service->backup, false);
 	snapshot_unref(service->snapshot);
 	announcer_remove(service->services->announcer, &service->announcement);
 	free(service);

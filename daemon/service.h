@@ -52,6 +52,9 @@ struct service {
 	struct announcement announcement;
 	struct list waiters;
 	struct publication *publication; /* under way, or NULL */
+	bool is_recording; /* the publication is for the history alone */
+	struct pins *pins; /* what operators said; NULL: nothing ever */
+	struct loop_timer *pin_timer;
 	bool is_dirty; /* a layer changed since the publication under way began */
 	uint64_t published_at; /* loop_now() */
 	struct loop_timer *publish_timer;

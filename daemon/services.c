@@ -20,7 +20,7 @@ static void end(struct service *service)
 	struct services *services = service->services;
 
 	if (service->snapshot)
-		backups_list_changed(services->backups);
+		backup_list_changed(backups_list(services->backups));
 	list_unlink(&service->idle_link);
 	RB_REMOVE(service_table, &services->table, service);
 	services->n_services--;
@@ -103,8 +103,11 @@ static void on_await_timer(void *userdata)
 
 void services_await_clients(struct services *services)
 {
-	services->awaited = services->awaited_next = backups_old_list(services->backups);
-	backups_list_with(services->backups, list_names, services);
+	if (!services->backups)
+		return;
+	services->awaited = services->awaited_next =
+		backup_list_read(backups_directory(services->backups)->fds[STATE_TOP]);
+	backup_list_with(backups_list(services->backups), list_names, services);
 	if (services->awaited)
 		loop_timer_arm(services->await_timer, 0);
 }
@@ -140,7 +143,7 @@ struct services *services_free(struct services *services)
 
 	if (!services)
 		return NULL;
-	backups_list_end(services->backups);
+	backup_list_end(backups_list(services->backups));
 	while ((service = RB_MIN(service_table, &services->table)))
 		end(service);
 	announcer_free(services->announcer);

@@ -31,3 +31,9 @@ void service_free(struct service *service);
 
 /* Gives it the layers that the configuration names, if it has others. */
 int service_apply_layers(struct service *service);
+
+/* From now on this is served, under a new generation unless it is the same; takes the snapshot,
+ * which nobody else has. */
+void service_serve(struct service *service, struct snapshot *snapshot);
+/* What is served is made anew, from what the source said, or from the newest that is recorded. */
+void service_serve_again(struct service *service);

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "daemon/held.h"
+#include "daemon/service-pin.h"
 #include "daemon/service-state.h"
 
 /* A loop_now() time as seconds since 1970, for people and other programs. */
@@ -136,6 +137,33 @@ void status_daemon(const struct server *server, struct json *json)
 	json_end_object(json);
 }
 
+static void put_usec(struct json *json, const char *key, uint64_t usec)
+{
+	json_key(json, key);
+	if (usec != 0)
+		json_seconds(json, usec);
+	else
+		json_null(json);
+}
+
+static void put_frozen(struct json *json, const struct service *service)
+{
+	const struct pin_note *note;
+
+	if (!service_pin_is_frozen(service)) {
+		put_null(json, "frozen");
+		return;
+	}
+	note = &service->pins->frozen;
+	json_key(json, "frozen");
+	json_begin_object(json);
+	put_string(json, "by", note->by);
+	put_usec(json, "since", note->since);
+	put_usec(json, "until", note->until);
+	put_string(json, "reason", note->reason);
+	json_end_object(json);
+}
+
 static void put_backup(struct json *json, const struct backup *backup)
 {
 	uint64_t confirmed_at;
@@ -172,8 +200,8 @@ void status_service(const struct service *service, struct json *json)
 		put_held(json, held.reason, held.since, held.n_keys, held.digest);
 	else
 		put_null(json, "held");
-	put_null(json, "frozen");
-	put_uint(json, "overrides", 0);
+	put_frozen(json, service);
+	put_uint(json, "overrides", service->pins ? service->pins->n_overrides : 0);
 	put_error(json, service_state_error(service));
 	put_backup(json, service->backup);
 	json_end_object(json);

@@ -18,6 +18,7 @@
 #include "proto/image.h"
 
 #define BACKUP_SUFFIX ".1"
+#define HISTORY_NAME "%020llu" BACKUP_SUFFIX /* in name order generations are in order */
 #define BACKUP_MAJOR 1 /* another major: another layout, another suffix */
 #define BACKUP_MINOR 0 /* a higher minor only adds what readers may ignore */
 #define BACKUP_MAGIC_BYTES                                                                         \

@@ -156,3 +156,11 @@
 #define LIMIT_BACKUP_LIST (128u << 20) /* names of services in use; a million of the longest */
 #define DEFAULT_KEEP 8 /* generations of a service that can be gone back to */
 #define DEFAULT_EXPIRE_USEC (UINT64_C(30) * 24 * 3600 * 1000000) /* a month of a service unused */
+
+/* Pins. */
+#define LIMIT_PINS 1024 /* overrides of one service: more belong into the source */
+#define LIMIT_PIN_BY 32 /* "uid 4294967295" */
+#define LIMIT_PIN_REASON 200 /* one line of a status */
+#define LIMIT_PIN_LOOK_USEC 60000000 /* ends are by the wall clock, which may be set */
+#define LIMIT_EXPIRE_LOOK_USEC                                                                     \
+	UINT64_C(3600000000) /* backups are looked through for old ones this often */
