@@ -189,6 +189,7 @@ def test_override_of_a_key_survives_changes_and_restarts(told, tree, service_nam
     assert told.get(service_name, "new/key") == "from\nstdin"
     entry = told.service(service_name)
     assert entry["overrides"] == 2 and entry["state"] == "live"
+    assert b"2 keys have values of operators" in told.cli("status", check=True).stdout
     told.wait_log("a has another value by")
     tree.put(f"config/{service_name}/b", "changed")
     told.wait_value(service_name, "b", "changed")
