@@ -92,7 +92,7 @@ static int run(struct context *context, struct args *args)
 
 const struct verb cmd_override = {
 	.name = "override",
-	.operands = "SERVICE KEY[=VALUE]",
+	.operands = "SERVICE [KEY[=VALUE]]",
 	.summary = "Give a key another value than the source does.",
 	.options = options,
 	.run = run,
