@@ -328,7 +328,7 @@ static void a_first_image_over_the_limit_is_no_data(void **state)
 	f->config.max_service = 64;
 	fake_source_apply(&f->fake, "common/", "a=1", NULL);
 	fake_source_apply(&f->fake, "own/layered/", "b=1", NULL);
-	assert_int_equal(service_error(service)->kind, TREE_LIMIT);
+	assert_int_equal(service_state_error(service)->kind, TREE_LIMIT);
 	assert_int_equal(service_state(service), WIRE_LOADING);
 	service_unwant(service);
 }
