@@ -1,7 +1,8 @@
 /*
  * Reads a number that only rises, a thousand times a second, while the daemon is killed and started
- * again: a read that fails, or gives an older value, is the end. At the end of standard input it
- * prints how many reads there were and the last value.
+ * again: a read that fails, or gives an older value, is the end. Standard input brings the last
+ * value; when that is read, or ten seconds later, it prints how many reads there were and what came
+ * last.
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 
 #include "client/lib/consulcfg.h"
+
+#define WAITS 10000 /* of a millisecond each */
 
 static int fail(const char *what, int64_t before, int64_t now)
 {
@@ -27,6 +30,8 @@ int main(int argc, char *argv[])
 	struct pollfd input = { .fd = 0, .events = POLLIN };
 	int64_t last = 0, value = 0;
 	uint64_t n_reads = 0, generation = 0;
+	int64_t wanted = INT64_MAX;
+	unsigned n_waits = 0;
 	ccfg *cfg;
 	int r;
 
@@ -37,7 +42,7 @@ int main(int argc, char *argv[])
 		return fail(strerror(-r), 0, 0);
 	puts("open");
 	fflush(stdout);
-	while (poll(&input, 1, 1) == 0) {
+	while (last < wanted && n_waits < WAITS) {
 		const ccfg_view *view = ccfg_pin(cfg);
 		uint64_t now = ccfg_view_generation(view);
 
@@ -52,6 +57,10 @@ int main(int argc, char *argv[])
 		last = value;
 		generation = now;
 		n_reads++;
+		if (wanted != INT64_MAX)
+			n_waits += poll(NULL, 0, 1) == 0;
+		else if (poll(&input, 1, 1) > 0 && scanf("%" SCNd64, &wanted) != 1)
+			return fail("no last value", last, 0);
 	}
 	printf("%" PRIu64 " %" PRId64 "\n", n_reads, last);
 	ccfg_close(cfg);

@@ -50,7 +50,9 @@ def kill_under_updates(daemon, service, put, rounds, n_readers, seed):
         assert not gone, f"seed {seed}, round {number}: {gone}"
     writer.end()
     daemon.wait_value(service, "counter", str(writer.last), 20)
-    time.sleep(0.5)
+    for reader in readers:  # all at once, so that they wait at the same time
+        reader.stdin.write(f"{writer.last}\n")
+        reader.stdin.flush()
     answers = [reader.communicate(timeout=30)[0].split() for reader in readers]
     assert all(reader.returncode == 0 for reader in readers), f"seed {seed}: {answers}"
     assert {int(last) for _, last in answers} == {writer.last}, f"seed {seed}: {answers}, last {writer.last}"
