@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "proto/key.h"
@@ -33,6 +34,7 @@
 #define DEFAULT_RESYNC_USEC (900 * USEC_PER_SEC)
 #define DEFAULT_SOCKET_MODE 0666
 #define GROUP_FILE "/etc/group"
+#define CREDENTIAL "consul-token"
 
 static const struct config defaults = {
 	.source = CONFIG_SOURCE_CONSUL,
@@ -262,6 +264,28 @@ static int default_admin(struct config *config)
 	return 0;
 }
 
+/*
+ * What LoadCredential= of the service unit brings, when nothing else says where a token is. A space
+ * alone is what SetCredential= has to give where there is none.
+ */
+static int default_token_file(struct config *config)
+{
+	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	struct stat st;
+
+	if (config->token_file || config->token || !directory)
+		return 0;
+	if (asprintf(&config->token_file, "%s/" CREDENTIAL, directory) < 0) {
+		config->token_file = NULL;
+		return -ENOMEM;
+	}
+	if (stat(config->token_file, &st) < 0 || st.st_size <= 1) {
+		free(config->token_file);
+		config->token_file = NULL;
+	}
+	return 0;
+}
+
 static bool is_given(const struct config_draft *draft, const char *section, const char *key)
 {
 	return config_table_place(draft, section, key)->file;
@@ -288,6 +312,8 @@ static int fill_in(struct config_draft *draft)
 		r = default_admin(config);
 	if (r == 0)
 		r = default_host(config);
+	if (r == 0)
+		r = default_token_file(config);
 	if (r == 0)
 		r = default_addresses(draft);
 	return r < 0 ? r : default_operators(config);
