@@ -10,7 +10,7 @@
 /* Sections of consulcfgd.conf that are yet to come. */
 static bool is_unsupported(const char *section)
 {
-	return std_streq(section, "exit") || strncmp(section, "socket ", 7) == 0;
+	return strncmp(section, "socket ", 7) == 0;
 }
 
 int config_section_enter(struct config_draft *draft)
@@ -24,7 +24,7 @@ int config_section_enter(struct config_draft *draft)
 			draft, "this section is not supported by this version; remove it");
 	return config_draft_fail(draft,
 		"unknown section; there are [source], [consul], [services], [labels], "
-		"[service NAME], [backup], [socket] and [admin]");
+		"[service NAME], [backup], [socket], [admin] and [exit]");
 }
 
 int config_section_set(struct config_draft *draft, const char *value)

@@ -94,6 +94,16 @@ static int parse_duration(
 	return r;
 }
 
+/* A duration, or 0 for "off". */
+static int parse_idle(
+	struct config_draft *draft, const struct row *row, const char *value, void *target)
+{
+	if (!std_streq(value, "off"))
+		return parse_duration(draft, row, value, target);
+	*(uint64_t *)target = 0;
+	return 0;
+}
+
 static int parse_size(
 	struct config_draft *draft, const struct row *row, const char *value, void *target)
 {
@@ -260,6 +270,8 @@ static const struct row rows[] = {
 	{ "admin", "allowed_hosts", LIST(allowed_hosts, take_host) },
 	{ "admin", "per_service_metrics", parse_count, FIELD(per_service_metrics), 0, 100000,
 		"0 to 100000" },
+	{ "exit", "idle", parse_idle, FIELD(idle_usec), LIMIT_IDLE_MIN_USEC, YEAR_USEC,
+		"off, or 1s to 365d" },
 };
 
 _Static_assert(ARRAY_SIZE(rows) <= CONFIG_DRAFT_KEYS, "a place for each row");

@@ -369,6 +369,12 @@ static int check(struct config_draft *draft)
 		return_to(draft, "services", "max_value");
 		return config_draft_fail(draft, "this is larger than max_service=; lower it");
 	}
+	if (config->idle_usec > 0 && config->n_preload > 0) {
+		return_to(draft, "exit", "idle");
+		return config_draft_fail(draft,
+			"a daemon that ends when nobody uses it can keep no service loaded; remove "
+			"preload=, or this");
+	}
 	r = check_certificate(draft);
 	return r < 0 ? r : check_socket(draft);
 }

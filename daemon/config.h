@@ -76,6 +76,8 @@ struct config {
 	struct access_subject *operator_subjects; /* looked up, as above */
 	unsigned n_operators;
 	unsigned max_clients_per_user;
+	/* [exit] */
+	uint64_t idle_usec; /* 0: off */
 	struct access_names *names; /* a cache for access.c; NULL: nobody is named like a service */
 	/* [admin] */
 	char *admin_listen, *metrics_listen; /* as web_address_parse() takes them */

@@ -15,6 +15,7 @@
 #include "daemon/consul-source.h"
 #include "daemon/directory.h"
 #include "daemon/genfile.h"
+#include "daemon/idle.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
@@ -47,6 +48,7 @@ struct daemon {
 	bool has_own_socket; /* false: the service manager's */
 	struct loop_signal *sigterm, *sigint, *sighup;
 	struct loop_timer *watchdog;
+	struct idle *idle; /* NULL: nobody would start the daemon again */
 };
 
 /* Takes the message. */
@@ -151,6 +153,8 @@ static int apply_config(struct daemon *daemon, struct config *config)
 		log_error("reload: not every service could be set up anew: %s", strerror(-r));
 	server_configure(daemon->server, config);
 	admin_configure(daemon->admin, config);
+	if (daemon->idle)
+		idle_configure(daemon->idle, config->idle_usec);
 	return 0;
 }
 
@@ -310,6 +314,20 @@ static int start_listeners(struct daemon *daemon)
 	return 0;
 }
 
+/* Ends an unused daemon only where the service manager listens on. */
+static int start_idle(struct daemon *daemon)
+{
+	uint64_t idle_usec = daemon->config->idle_usec;
+
+	if (!daemon->has_own_socket)
+		return idle_new(daemon->loop, daemon->server, idle_usec, &daemon->idle);
+	if (idle_usec > 0)
+		log_warning(
+			"[exit] idle: without a socket of the service manager nobody would start "
+			"the daemon again; it runs on");
+	return 0;
+}
+
 static char *describe_rival(const struct config *config)
 {
 	char *message = NULL;
@@ -376,6 +394,8 @@ static int start(struct daemon *daemon)
 		return say(NULL, r);
 	r = start_listeners(daemon);
 	if (r == 0)
+		r = start_idle(daemon);
+	if (r == 0)
 		services_await_clients(daemon->services);
 	return r;
 }
@@ -392,6 +412,7 @@ static void stop(struct daemon *daemon)
 		trees_free(daemon->trees);
 	stop_source(daemon);
 	loop_timer_free(daemon->watchdog);
+	idle_free(daemon->idle);
 	genfile_free(daemon->genfile);
 	loop_signal_free(daemon->sigterm);
 	loop_signal_free(daemon->sigint);

@@ -112,7 +112,7 @@ int server_new(struct loop *loop, struct services *services, const struct source
 	server->source = source;
 	server->genfile = genfile;
 	server->config = config;
-	server->started_at = loop_now();
+	server->started_at = server->unused_since = loop_now();
 	server->max_sessions = count_places();
 	server->epoch = 1;
 	list_init(&server->sessions);
@@ -160,6 +160,11 @@ unsigned server_epoch(struct server *server)
 	if (!loop_timer_is_armed(server->epoch_timer))
 		loop_timer_arm(server->epoch_timer, LIMIT_DECISION_USEC);
 	return server->epoch;
+}
+
+uint64_t server_unused_usec(const struct server *server)
+{
+	return server->n_sessions > 0 ? 0 : loop_now() - server->unused_since;
 }
 
 void server_start_heartbeat(struct server *server)

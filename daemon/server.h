@@ -31,6 +31,7 @@ struct server {
 	uint64_t started_at; /* loop_now() */
 	struct list sessions; /* session::link */
 	unsigned n_sessions;
+	uint64_t unused_since; /* loop_now(): the end of the last session, or the start */
 	unsigned max_sessions; /* of users but root: descriptors are left for the source */
 	struct users users;
 	/* Decisions about access carry the number of their time; older ones are taken anew. */
@@ -60,6 +61,9 @@ void server_configure(struct server *server, const struct config *config);
 
 /* The number of decisions about access that are taken now; it ends by itself. */
 unsigned server_epoch(struct server *server);
+
+/* For how long there has been no session; 0 while there is one. */
+uint64_t server_unused_usec(const struct server *server);
 
 /* A session has come: the generation file shows that we live. */
 void server_start_heartbeat(struct server *server);

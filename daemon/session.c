@@ -442,6 +442,7 @@ struct session *session_free(struct session *session)
 	list_unlink(&session->woken_link);
 	list_unlink(&session->link);
 	session->server->n_sessions--;
+	session->server->unused_since = loop_now();
 	if (session->user) {
 		session->user->n_buffered -= session->n_buffered;
 		user_remove_client(session->user);

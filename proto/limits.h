@@ -98,6 +98,7 @@
 	256 /* polls under way, or left behind: more connections than an agent grants */
 #define LIMIT_LEDGER_SLACK_USEC 2000000 /* a busy agent ends a poll a little late */
 #define LIMIT_OVERDUE_USEC 30000000 /* beyond any stall that ends by itself: no watchdog then */
+#define LIMIT_IDLE_MIN_USEC 1000000 /* of an exit: a start takes about a tenth of that */
 #define LIMIT_TOKEN 4096 /* a Consul token is a UUID of 36 bytes */
 
 /* HTTP. */

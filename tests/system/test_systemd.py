@@ -150,6 +150,23 @@ def test_a_client_of_the_socket_survives_the_end_of_the_daemon(system):
     system.wait_show(SERVICE, "NRestarts", lambda text: int(text) >= 1)
 
 
+def test_unused_daemon_ends_and_every_later_client_revives_it(system):
+    """Clients come just before, while and after the daemon ends: each is served."""
+    system.write(CONFIG, "[exit]\nidle=1s\n")
+    system.systemctl("start", SOCKET)
+    pids = set()
+    for pause in (0.8, 0.95, 0.98, 1.0, 1.02, 1.05, 1.1, 1.2):
+        assert get(system, "-t", "10") == b"postgres://one\n"
+        pids.add(system.show(SERVICE, "MainPID"))
+        system.run("sleep", str(pause))
+    system.wait_show(SERVICE, "ActiveState", "inactive")
+    assert (system.show(SERVICE, "Result"), system.show(SERVICE, "NRestarts")) == ("success", "0")
+    assert system.show(SOCKET, "SubState") == "listening"
+    assert len(pids) >= 3, "it ended and was started again"
+    assert get(system, "-t", "10") == b"postgres://one\n"
+    system.run("test", "-f", "/run/consulcfgd/generations")
+
+
 def test_watchdog_kills_a_stopped_daemon_and_systemd_restarts_it(system):
     drop_in(system, "watchdog", "[Service]\nWatchdogSec=1s\nWatchdogSignal=SIGKILL\nRestartSec=100ms\n")
     system.systemctl("start", SERVICE)
