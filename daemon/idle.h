@@ -9,8 +9,8 @@
 struct idle;
 
 /* Stops the loop when the server had no session for idle_usec; 0: never. 0 or -errno. */
-int idle_new(struct loop *loop, const struct server *server, uint64_t idle_usec,
-	struct idle **ret_idle);
+int idle_new(
+	struct loop *loop, const struct server *server, uint64_t idle_usec, struct idle **ret_idle);
 struct idle *idle_free(struct idle *idle);
 
 /* After a reload. */
