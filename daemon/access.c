@@ -376,12 +376,26 @@ int access_peer_of(int fd, struct access_peer *ret_peer)
 	return 0;
 }
 
+/* The name is that of a socket of before a reload, perhaps. */
+static bool is_shown(
+	const struct config *config, const struct access_peer *peer, const char *service)
+{
+	const struct config_socket *socket;
+
+	if (*peer->socket == '\0')
+		return true;
+	socket = config_socket_find(config, peer->socket);
+	return socket && config_socket_shows(socket, service);
+}
+
 bool access_may_read(
 	const struct config *config, const struct access_peer *peer, const char *service)
 {
 	const struct config_rule *rule = config_rule_for(config, service);
 	struct access_names *names = config->names;
 
+	if (!is_shown(config, peer, service))
+		return false;
 	if (rule && rule->n_access > 0)
 		return is_one_of(peer, rule->access_subjects, rule->n_access);
 	if (peer->uid == 0 || peer->uid == geteuid())
@@ -395,7 +409,8 @@ bool access_may_read(
 
 bool access_is_operator(const struct config *config, const struct access_peer *peer)
 {
-	return is_one_of(peer, config->operator_subjects, config->n_operators);
+	return *peer->socket == '\0' &&
+	       is_one_of(peer, config->operator_subjects, config->n_operators);
 }
 
 static bool is_for_group(const struct access_subject *subject, gid_t gid)

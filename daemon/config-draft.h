@@ -19,6 +19,10 @@ struct config_rule_places {
 	struct config_place layers, access, hold, backup;
 };
 
+struct config_socket_places {
+	struct config_place section, path, group, mode, services;
+};
+
 struct config_draft {
 	struct config *config;
 	bool https; /* CONSUL_HTTP_SSL: addresses without a scheme are https:// */
@@ -31,6 +35,7 @@ struct config_draft {
 	struct config_place keys[CONFIG_DRAFT_KEYS];
 	struct config_rule_places *rules;
 	struct config_place *labels;
+	struct config_socket_places *sockets;
 	char quoted[80];
 	char *message;
 };

@@ -19,7 +19,7 @@ static bool is_for_all(const struct config_rule *rule)
 }
 
 /* A mismatch behind a '*' goes back to the last one only: linear in practice, bounded always. */
-static bool is_match(const char *glob, const char *name)
+bool config_rule_is_match(const char *glob, const char *name)
 {
 	const char *star = NULL, *retry = NULL;
 
@@ -43,7 +43,7 @@ static bool is_match(const char *glob, const char *name)
 const struct config_rule *config_rule_for(const struct config *config, const char *service)
 {
 	for (unsigned i = 0; i < config->n_rules; i++)
-		if (is_match(config->rules[i].glob, service))
+		if (config_rule_is_match(config->rules[i].glob, service))
 			return &config->rules[i];
 	return NULL;
 }
@@ -87,7 +87,7 @@ static const char *glob_of(const char *section, char buf[LIMIT_CONFIG_SECTION + 
 	return buf;
 }
 
-static bool is_glob(const char *text)
+bool config_rule_is_glob(const char *text)
 {
 	if (text[strspn(text, GLOB_BYTES)] != '\0')
 		return false;
@@ -134,7 +134,7 @@ int config_rule_enter(struct config_draft *draft)
 		return config_draft_fail(draft,
 			"the section names no service; write [service NAME], or [service *] for the "
 			"defaults");
-	if (!is_glob(glob))
+	if (!config_rule_is_glob(glob))
 		return config_draft_fail(draft,
 			"this is neither a service name nor a glob; a name has letters, digits, "
 			"'.', '_' and '-', a glob may have * and ? as well");

@@ -135,18 +135,23 @@ static int parse_count(
 	return r;
 }
 
-static int parse_mode(
-	struct config_draft *draft, const struct row *row, const char *value, void *target)
+int config_table_parse_mode(struct config_draft *draft, const char *value, unsigned *ret_mode)
 {
 	size_t len = strlen(value);
 
-	(void)row;
 	if (len < 3 || len > 4 || strspn(value, "01234567") != len ||
 		strtoul(value, NULL, 8) > 0777)
 		return config_draft_fail(draft, "%s is not a file mode; write it as in 0666",
 			config_draft_quote(draft, value));
-	*(unsigned *)target = (unsigned)strtoul(value, NULL, 8);
+	*ret_mode = (unsigned)strtoul(value, NULL, 8);
 	return 0;
+}
+
+static int parse_mode(
+	struct config_draft *draft, const struct row *row, const char *value, void *target)
+{
+	(void)row;
+	return config_table_parse_mode(draft, value, target);
 }
 
 static int parse_source(

@@ -20,6 +20,7 @@
 #include "daemon/config-options.h"
 #include "daemon/config-rule.h"
 #include "daemon/config-section.h"
+#include "daemon/config-socket.h"
 #include "daemon/config-table.h"
 #include "daemon/options.h"
 
@@ -89,6 +90,9 @@ struct config *config_free(struct config *config)
 	for (unsigned i = 0; i < config->n_rules; i++)
 		config_rule_done(&config->rules[i]);
 	free(config->rules);
+	for (unsigned i = 0; i < config->n_sockets; i++)
+		config_socket_done(&config->sockets[i]);
+	free(config->sockets);
 	free(config->socket_path);
 	free(config->admin_listen);
 	free(config->metrics_listen);
@@ -458,6 +462,8 @@ static int load(struct config_draft *draft, const struct options *options)
 		r = check(draft);
 	if (r == 0)
 		r = config_rule_finish(draft);
+	if (r == 0)
+		r = config_socket_finish(draft);
 	return r < 0 ? r : resolve_names(draft->config);
 }
 

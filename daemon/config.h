@@ -32,6 +32,18 @@ struct config_rule {
 	bool has_backup; /* backup= was given */
 };
 
+/*
+ * [socket NAME]: a further listener, for those who shall see some services and do nothing but read.
+ */
+struct config_socket {
+	char *name;
+	char *path; /* NULL: a socket of the service manager */
+	char *group; /* NULL: leave */
+	unsigned mode;
+	char **services; /* globs; at least one */
+	unsigned n_services;
+};
+
 struct config_label {
 	char *name;
 	char *value;
@@ -76,6 +88,8 @@ struct config {
 	struct access_subject *operator_subjects; /* looked up, as above */
 	unsigned n_operators;
 	unsigned max_clients_per_user;
+	struct config_socket *sockets;
+	unsigned n_sockets;
 	/* [exit] */
 	uint64_t idle_usec; /* 0: off */
 	struct access_names *names; /* a cache for access.c; NULL: nobody is named like a service */
@@ -105,6 +119,10 @@ const struct config_rule *config_rule_for(const struct config *config, const cha
 
 /* What `hold` is for a service, as in struct config_rule. */
 uint64_t config_rule_hold_usec(const struct config *config, const char *service);
+
+/* The [socket NAME], or NULL. */
+const struct config_socket *config_socket_find(const struct config *config, const char *name);
+bool config_socket_shows(const struct config_socket *socket, const char *service);
 
 /*
  * The prefixes of a service's layers, lowest first, placeholders filled in, each ending in '/'; the

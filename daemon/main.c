@@ -3,7 +3,6 @@
  */
 #include <malloc.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -16,7 +15,7 @@
 #include "daemon/directory.h"
 #include "daemon/genfile.h"
 #include "daemon/idle.h"
-#include "daemon/listener.h"
+#include "daemon/listeners.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
 #include "daemon/manager.h"
@@ -25,8 +24,6 @@
 #include "daemon/service.h"
 
 #define EXIT_USAGE 2
-#define MAX_LISTENERS 16 /* sockets that the service manager hands over */
-#define FIRST_PASSED_FD 3
 
 /* Above it an allocation is a mapping of its own: it grows by moving pages, not by copying 10 MB
  * in one callback. */
@@ -43,9 +40,7 @@ struct daemon {
 	struct services *services;
 	struct server *server;
 	struct admin *admin;
-	struct listener *listeners[MAX_LISTENERS];
-	unsigned n_listeners;
-	bool has_own_socket; /* false: the service manager's */
+	struct listeners *listeners;
 	struct loop_signal *sigterm, *sigint, *sighup;
 	struct loop_timer *watchdog;
 	struct idle *idle; /* NULL: nobody would start the daemon again */
@@ -56,18 +51,6 @@ static int say(char *message, int error)
 {
 	fprintf(stderr, "consulcfgd: %s\n", message ? message : strerror(-error));
 	free(message);
-	return error;
-}
-
-static int PRINTF_FORMAT(2, 3) complain(int error, const char *format, ...)
-{
-	va_list args;
-
-	fputs("consulcfgd: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
 	return error;
 }
 
@@ -101,36 +84,6 @@ static int reconfigure_source(struct daemon *daemon, const struct config *config
 	return consul_source_reconfigure(daemon->source, config);
 }
 
-static void swap(char **one, char **other)
-{
-	char *text = *one;
-
-	*one = *other;
-	*other = text;
-}
-
-/*
- * Where and how to listen stays as it is until a restart: new settings of it are not taken, so that
- * the next reload compares with what is in use.
- */
-static void keep_socket(const struct daemon *daemon, struct config *config)
-{
-	struct config *old = daemon->config;
-
-	if (std_streq(old->socket_path, config->socket_path) &&
-		std_streq(old->socket_group ? old->socket_group : "",
-			config->socket_group ? config->socket_group : "") &&
-		old->socket_mode == config->socket_mode)
-		return;
-	if (daemon->has_own_socket)
-		log_warning("reload: path, group and mode of [socket] take a restart; until then "
-			    "clients connect at %s as before",
-			old->socket_path);
-	swap(&old->socket_path, &config->socket_path);
-	swap(&old->socket_group, &config->socket_group);
-	config->socket_mode = old->socket_mode;
-}
-
 /* The new settings in place of the old ones; whatever refuses them leaves the old ones. */
 static int apply_config(struct daemon *daemon, struct config *config)
 {
@@ -145,7 +98,7 @@ static int apply_config(struct daemon *daemon, struct config *config)
 		log_error("reload: %s; the old settings stay", strerror(-r));
 		return r;
 	}
-	keep_socket(daemon, config);
+	listeners_keep(daemon->listeners, daemon->config, config);
 	log_set_level(config->log_level);
 	backups_configure(daemon->backups, config);
 	r = services_configure(daemon->services, config);
@@ -270,48 +223,12 @@ static int start_signals(struct daemon *daemon)
 	return r;
 }
 
-/* What a socket unit names may be anything; what is no stream of Unix clients has no peer to judge.
- */
-static int take_passed(struct daemon *daemon, int fd)
-{
-	int r;
-
-	if (!manager_is_listening_unix(fd))
-		return complain(-ENOTSOCK,
-			"descriptor %d of the service manager is not a listening Unix stream "
-			"socket; see ListenStream= of consulcfgd.socket",
-			fd);
-	r = listener_new(daemon->server, fd, &daemon->listeners[daemon->n_listeners]);
-	if (r < 0)
-		return say(NULL, r);
-	daemon->n_listeners++;
-	return 0;
-}
-
-/* Sockets of the service manager; else one of our own. */
 static int start_listeners(struct daemon *daemon)
 {
-	int n = manager_listen_fds();
 	char *message = NULL;
-	int r = 0;
+	int r = listeners_new(daemon->server, daemon->config, &daemon->listeners, &message);
 
-	if (n < 0)
-		return say(NULL, n);
-	if (n > MAX_LISTENERS)
-		return complain(-E2BIG,
-			"the service manager passes %d sockets and the daemon takes %d; see "
-			"ListenStream= of consulcfgd.socket",
-			n, MAX_LISTENERS);
-	for (int i = 0; i < n && r == 0; i++)
-		r = take_passed(daemon, FIRST_PASSED_FD + i);
-	if (n > 0)
-		return r;
-	r = listener_bind(daemon->server, daemon->config, &daemon->listeners[0], &message);
-	if (r < 0)
-		return say(message, r);
-	daemon->n_listeners = 1;
-	daemon->has_own_socket = true;
-	return 0;
+	return r < 0 ? say(message, r) : 0;
 }
 
 /* Ends an unused daemon only where the service manager listens on. */
@@ -319,7 +236,7 @@ static int start_idle(struct daemon *daemon)
 {
 	uint64_t idle_usec = daemon->config->idle_usec;
 
-	if (!daemon->has_own_socket)
+	if (listeners_are_passed(daemon->listeners))
 		return idle_new(daemon->loop, daemon->server, idle_usec, &daemon->idle);
 	if (idle_usec > 0)
 		log_warning(
@@ -402,8 +319,7 @@ static int start(struct daemon *daemon)
 
 static void stop(struct daemon *daemon)
 {
-	for (unsigned i = 0; i < daemon->n_listeners; i++)
-		listener_free(daemon->listeners[i]);
+	listeners_free(daemon->listeners);
 	admin_free(daemon->admin);
 	server_free(daemon->server);
 	services_free(daemon->services);
@@ -445,9 +361,7 @@ static int run(int argc, char *argv[])
 	r = start(&daemon);
 	if (r == 0) {
 		log_info("version %s serving at %s, source %s", CONSULCFGD_VERSION,
-			daemon.has_own_socket ? daemon.config->socket_path
-					      : "the service manager's socket",
-			daemon.source->name);
+			listeners_describe(daemon.listeners, daemon.config), daemon.source->name);
 		manager_ready("serving");
 		r = loop_run(daemon.loop);
 		manager_stopping();

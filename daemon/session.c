@@ -370,11 +370,12 @@ static int check_places(const struct server *server, const struct user *user)
 	return server->n_sessions > server->max_sessions ? -ENFILE : 0;
 }
 
-static int session_init(struct session *session, struct server *server, int fd)
+static int session_init(struct session *session, struct server *server, int fd, const char *socket)
 {
 	int r;
 
 	r = access_peer_of(fd, &session->peer);
+	strcpy(session->peer.socket, socket);
 	if (r == 0)
 		r = users_add_client(&server->users, session->peer.uid, &session->user);
 	if (r == 0)
@@ -386,7 +387,7 @@ static int session_init(struct session *session, struct server *server, int fd)
 	return r;
 }
 
-int session_new(struct server *server, int fd, struct session **ret_session)
+int session_new(struct server *server, int fd, const char *socket, struct session **ret_session)
 {
 	struct session *session = calloc(1, sizeof(*session));
 	int r;
@@ -401,7 +402,7 @@ int session_new(struct server *server, int fd, struct session **ret_session)
 	deadline_init(&session->deadline);
 	list_append(&server->sessions, &session->link);
 	server->n_sessions++;
-	r = session_init(session, server, fd);
+	r = session_init(session, server, fd, socket);
 	if (r < 0) {
 		session_free(session);
 		return r;

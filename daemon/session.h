@@ -57,11 +57,12 @@ struct session {
 };
 
 /*
- * Serves a connected, non-blocking stream socket; fd is consumed on success. The server owns the
+ * Serves a connected, non-blocking stream socket that came by a [socket NAME], or by the main one
+ * (""); fd is consumed on success. The server owns the
  * session, which ends by itself. -EUSERS: the user has max_clients_per_user; -ENFILE: the daemon
  * has as many clients as it can.
  */
-int session_new(struct server *server, int fd, struct session **ret_session);
+int session_new(struct server *server, int fd, const char *socket, struct session **ret_session);
 struct session *session_free(struct session *session);
 
 /* One turn; may free the session. */

@@ -25,6 +25,7 @@
 #define LIMIT_SESSION_SERVICES 256 /* services that one connection may keep alive */
 #define LIMIT_ABSENT_PER_USER 1024 /* opened services without a key, per user: names are free */
 #define LIMIT_CLIENTS_PER_USER 4096 /* default of max_clients_per_user; root is exempt */
+#define LIMIT_PASSED_SOCKETS 256 /* of the service manager: an unbounded list is a mistake */
 #define LIMIT_BACKLOG 1024 /* connections the kernel queues while the loop is busy */
 #define LIMIT_HELLO_USEC 5000000 /* a client that says nothing holds its place this long */
 #define LIMIT_REQUEST_USEC 10000000 /* from the first byte of a frame to its last */
@@ -127,6 +128,7 @@
 #define LIMIT_CONFIG_SECTION 49 /* likewise section names */
 #define LIMIT_CONFIG_WORDS 1024 /* of one list; a service name each would be 64 kB of preload */
 #define LIMIT_CONFIG_RULES 1024 /* [service] sections: each is tried for each new service */
+#define LIMIT_CONFIG_SOCKETS 128 /* [socket NAME]: one for each container of a host */
 #define LIMIT_CONFIG_LABELS 256 /* [labels] of one host */
 #define LIMIT_DIRECTORY_DEPTH 32 /* of the directory source: a deeper tree is a loop */
 

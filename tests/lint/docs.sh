@@ -28,6 +28,7 @@ page=man/consulcfgd.conf.5.scd
 known=$(
     sed -nE 's/^\t\{ "([a-z]+)", "([a-z0-9_]+)",.*/\1.\2/p' daemon/config-table.c
     grep -oE 'draft->key, "[a-z_]+"' daemon/config-rule.c | sed -E 's/.*"(.*)"/service.\1/'
+    grep -oE 'draft->key, "[a-z_]+"' daemon/config-socket.c | sed -E 's/.*"(.*)"/socket.\1/'
 )
 documented=$(awk '
     /^# / { section = match($0, /\[[a-z]+/) ? substr($0, RSTART + 1, RLENGTH - 1) : "" }

@@ -116,7 +116,7 @@ struct client *client_new(struct fixture *f)
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
 	client->f = f;
 	client->fd = ends[1];
-	assert_int_equal(session_new(f->server, ends[0], &client->session), 0);
+	assert_int_equal(session_new(f->server, ends[0], "", &client->session), 0);
 	return client;
 }
 

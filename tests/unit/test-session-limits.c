@@ -384,7 +384,7 @@ static int try_session(struct fixture *f, int *ret_client)
 
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-	r = session_new(f->server, ends[0], &session);
+	r = session_new(f->server, ends[0], "", &session);
 	*ret_client = ends[1];
 	if (r < 0)
 		close(ends[0]);
