@@ -407,6 +407,15 @@ bool access_may_read(
 	       is_in_group_named(names, peer, service) || is_user_named(names, peer->uid, service);
 }
 
+bool access_is_hidden(
+	const struct config *config, const struct access_peer *peer, const char *service)
+{
+	const struct config_rule *rule = config_rule_for(config, service);
+
+	return rule && rule->hides && is_shown(config, peer, service) &&
+	       !access_may_read(config, peer, service);
+}
+
 bool access_is_operator(const struct config *config, const struct access_peer *peer)
 {
 	return *peer->socket == '\0' &&

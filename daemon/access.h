@@ -61,6 +61,9 @@ int access_peer_of(int fd, struct access_peer *ret_peer);
  */
 bool access_may_read(
 	const struct config *config, const struct access_peer *peer, const char *service);
+/* Whether a service that the peer may not read shall look to it like one that nobody has. */
+bool access_is_hidden(
+	const struct config *config, const struct access_peer *peer, const char *service);
 /* By the main socket only. */
 bool access_is_operator(const struct config *config, const struct access_peer *peer);
 

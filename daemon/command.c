@@ -44,7 +44,7 @@ static bool may_read(struct session *session, const char *name, size_t name_len)
 	struct opened *opened = opened_find(&session->openings, name, name_len);
 	char service[LIMIT_SERVICE_NAME + 1] = "";
 
-	if (opened)
+	if (opened && !opened->is_hidden)
 		return opened_may_read(opened);
 	session_spend(session, COST_DECISION);
 	memcpy(service, name, name_len);
@@ -74,12 +74,30 @@ static void refuse_opening(const struct request *request, int error)
 			(int)request->wire.service_len, request->wire.service, strerror(-error));
 }
 
+static void close_opened(struct session *session, struct opened *opened)
+{
+	pending_close(opened);
+	if (session->pinned_from == opened)
+		session_pin(session, NULL, NULL);
+	opened_free(opened);
+}
+
+/* name_len bytes were found to be a name. */
+static bool is_hidden(struct session *session, const char *name, size_t name_len)
+{
+	char service[LIMIT_SERVICE_NAME + 1] = "";
+
+	memcpy(service, name, name_len);
+	return access_is_hidden(session->server->config, &session->peer, service);
+}
+
 /* The service that the request names, opened when it is not yet. False: refused, and said so. */
 static bool take_service(struct request *request)
 {
 	struct session *session = request->reply.session;
 	const char *name = request->wire.service;
 	size_t len = request->wire.service_len;
+	bool hide;
 	int r;
 
 	request->opened = opened_find(&session->openings, name, len);
@@ -89,12 +107,16 @@ static bool take_service(struct request *request)
 		refuse_name(request);
 		return false;
 	}
-	if (request->opened || !may_read(session, name, len)) {
+	hide = is_hidden(session, name, len);
+	if (!hide && !may_read(session, name, len)) {
 		reply_denied(&request->reply, name, len);
 		return false;
 	}
+	/* It was opened as the other of the two: the service, and what hides it. */
+	if (request->opened)
+		close_opened(session, request->opened);
 	session_spend(session, COST_OPEN);
-	r = opened_new(session, name, len, &request->opened);
+	r = opened_new(session, name, len, hide, &request->opened);
 	if (r < 0)
 		refuse_opening(request, r);
 	return r == 0;
@@ -225,12 +247,8 @@ static void handle_close(struct request *request)
 		return;
 	}
 	opened = opened_find(&session->openings, request->wire.service, request->wire.service_len);
-	if (opened) {
-		pending_close(opened);
-		if (session->pinned_from == opened)
-			session_pin(session, NULL, NULL);
-		opened_free(opened);
-	}
+	if (opened)
+		close_opened(session, opened);
 	reply_bytes(&request->reply, WIRE_OK, NULL, 0);
 }
 
@@ -342,23 +360,35 @@ static void reply_status(const struct request *request, const struct service *se
 	json_free(json);
 }
 
+/* As the client sees it: one that is hidden from it has a status of its own. NULL: nobody uses it.
+ */
+static const struct service *find_visible(
+	struct session *session, const char *name, size_t name_len, bool hide)
+{
+	char inner[1 + LIMIT_SERVICE_NAME] = { SERVICE_HIDDEN };
+
+	memcpy(inner + 1, name, name_len);
+	return services_find(session->server->services, inner + !hide, name_len + hide);
+}
+
 static void reply_service_status(const struct request *request)
 {
 	struct session *session = request->reply.session;
-	struct server *server = session->server;
 	const char *name = request->wire.key;
 	size_t len = request->wire.key_len;
+	bool is_operator = access_is_operator(session->server->config, &session->peer), hide;
 	const struct service *service;
 
 	if (!key_is_service_name(name, len)) {
 		refuse_name(request);
 		return;
 	}
-	if (!may_read(session, name, len) && !access_is_operator(server->config, &session->peer)) {
+	hide = !is_operator && is_hidden(session, name, len);
+	if (!is_operator && !hide && !may_read(session, name, len)) {
 		reply_denied(&request->reply, name, len);
 		return;
 	}
-	service = services_find(server->services, name, len);
+	service = find_visible(session, name, len, hide);
 	if (service)
 		reply_status(request, service);
 	else

@@ -11,6 +11,7 @@
 #include "daemon/config-layers.h"
 
 #define SECTION "service"
+#define HIDE "hide"
 #define GLOB_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?"
 
 static bool is_for_all(const struct config_rule *rule)
@@ -186,9 +187,9 @@ static int set_layers(struct config_draft *draft, struct config_rule *rule,
 
 static int take_access(struct config_draft *draft, char **word)
 {
-	if (std_streq(*word, "hide"))
-		return config_draft_fail(
-			draft, "'hide' is not supported by this version; remove it");
+	/* It stays in the list for now: a later file starts the list over. */
+	if (std_streq(*word, HIDE))
+		return 0;
 	if (!access_subject_is_valid(*word))
 		return config_draft_fail(draft,
 			"%s names nobody; write user:NAME, group:NAME or anyone",
@@ -299,6 +300,7 @@ static int inherit(struct config_rule *rule, const struct config_rule *from)
 		}
 		rule->access = access;
 		rule->n_access = from->n_access;
+		rule->hides = from->hides;
 	}
 	if (!rule->has_hold) {
 		rule->has_hold = from->has_hold;
@@ -349,6 +351,30 @@ static int check_rules(struct config_draft *draft)
 	return 0;
 }
 
+/* Takes "hide" out of the list of who may read. */
+static int take_hide(struct config_draft *draft, unsigned i)
+{
+	char section[LIMIT_CONFIG_SECTION + sizeof(SECTION " ")];
+	struct config_rule *rule = &draft->config->rules[i];
+	unsigned kept = 0;
+
+	for (unsigned j = 0; j < rule->n_access; j++)
+		if (std_streq(rule->access[j], HIDE)) {
+			rule->hides = true;
+			free(rule->access[j]);
+		} else {
+			rule->access[kept++] = rule->access[j];
+		}
+	if (rule->n_access == kept)
+		return 0;
+	rule->n_access = kept;
+	if (kept > 0)
+		return 0;
+	strcat(strcpy(section, SECTION " "), rule->glob);
+	config_draft_return_to(draft, &draft->rules[i].access, section, "access");
+	return config_draft_fail(draft, "'hide' alone lets nobody in; name who may read");
+}
+
 int config_rule_finish(struct config_draft *draft)
 {
 	struct config *config = draft->config;
@@ -356,6 +382,8 @@ int config_rule_finish(struct config_draft *draft)
 
 	/* Before rules inherit layers: a bad one is reported where it stands. */
 	r = check_rules(draft);
+	for (unsigned i = 0; r == 0 && i < config->n_rules; i++)
+		r = take_hide(draft, i);
 	for (unsigned i = 0; r == 0 && i < config->n_rules; i++)
 		if (is_for_all(&config->rules[i])) {
 			r = inherit_all(config, &config->rules[i]);

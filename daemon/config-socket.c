@@ -93,8 +93,8 @@ static int take_glob(struct config_draft *draft, char **word)
 {
 	if (config_rule_is_glob(*word))
 		return 0;
-	return config_draft_fail(draft, "%s is neither a service name nor a glob",
-		config_draft_quote(draft, *word));
+	return config_draft_fail(
+		draft, "%s is neither a service name nor a glob", config_draft_quote(draft, *word));
 }
 
 static int set_path(struct config_draft *draft, struct config_socket *socket,

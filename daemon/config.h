@@ -26,6 +26,7 @@ struct config_rule {
 	char **access;
 	struct access_subject *access_subjects; /* the same, looked up when the file was read */
 	unsigned n_access;
+	bool hides; /* from those whom access leaves out, that the service is there */
 	bool has_hold;
 	uint64_t hold_usec; /* how long lost access is held; 0: until it is accepted, the default */
 	bool no_backup;
@@ -126,7 +127,8 @@ bool config_socket_shows(const struct config_socket *socket, const char *service
 
 /*
  * The prefixes of a service's layers, lowest first, placeholders filled in, each ending in '/'; the
- * caller frees each. No prefix comes twice: the highest stays. Returns their number or -errno
+ * caller frees each. No prefix comes twice: the highest stays. Of a hidden service (its name begins
+ * with '-') only layers count that have its name in them. Returns their number or -errno
  * (-ENOMEM; an unknown label was refused at load).
  */
 int config_layers(

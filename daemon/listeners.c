@@ -71,8 +71,7 @@ static int take_passed(struct listeners *listeners, int fd, const char *name, ch
 			"the service manager passes a socket called %s, and there is no [socket "
 			"%s] in the configuration; see FileDescriptorName= of its unit",
 			name, name);
-	r = listener_new(
-		listeners->server, fd, is_main ? "" : name, &listeners->all[listeners->n]);
+	r = listener_new(listeners->server, fd, is_main ? "" : name, &listeners->all[listeners->n]);
 	if (r == 0)
 		listeners->n++;
 	return r;
@@ -98,8 +97,7 @@ static int take_all_passed(struct listeners *listeners, char **ret_message)
 	return r;
 }
 
-static int make(
-	struct listeners *listeners, const struct config_socket *socket, char **ret_message)
+static int make(struct listeners *listeners, const struct config_socket *socket, char **ret_message)
 {
 	struct listener **at = &listeners->all[listeners->n];
 	int r;
@@ -143,8 +141,8 @@ int listeners_new(struct server *server, const struct config *config,
 		return -ENOMEM;
 	listeners->server = server;
 	listeners->config = config;
-	listeners->all = calloc(
-		LIMIT_PASSED_SOCKETS + config->n_sockets + 1, sizeof(*listeners->all));
+	listeners->all =
+		calloc(LIMIT_PASSED_SOCKETS + config->n_sockets + 1, sizeof(*listeners->all));
 	if (listeners->all)
 		r = take_all_passed(listeners, ret_message);
 	if (r == 0)
@@ -208,8 +206,7 @@ static bool are_further_same(const struct config *old, const struct config *fres
 	return true;
 }
 
-void listeners_keep(
-	const struct listeners *listeners, struct config *old, struct config *fresh)
+void listeners_keep(const struct listeners *listeners, struct config *old, struct config *fresh)
 {
 	if (!are_further_same(old, fresh))
 		log_warning("reload: a new [socket NAME], and path, group and mode of one, take a "

@@ -26,5 +26,4 @@ const char *listeners_describe(const struct listeners *listeners, const struct c
  * Before a reload. Where and how to listen stays as it is until a restart; new settings of it are
  * not taken into `fresh`, so that the next reload compares with what is in use.
  */
-void listeners_keep(
-	const struct listeners *listeners, struct config *old, struct config *fresh);
+void listeners_keep(const struct listeners *listeners, struct config *old, struct config *fresh);

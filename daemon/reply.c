@@ -111,11 +111,11 @@ void reply_no_data(const struct reply *reply, const struct service *service)
 	const struct tree_error *error = service_state_error(service);
 
 	if (error)
-		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: %s", service->name,
-			error->message);
+		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: %s",
+			service_shown_name(service), error->message);
 	else
 		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: the source (%s) is being read",
-			service->name, reply->session->server->source->name);
+			service_shown_name(service), reply->session->server->source->name);
 }
 
 void reply_denied(const struct reply *reply, const char *service, size_t service_len)

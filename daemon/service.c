@@ -513,7 +513,8 @@ int service_new(
 	if (!service)
 		return -ENOMEM;
 	service->services = services;
-	service->backups = services->backups;
+	/* A hidden service is nobody's: nothing of it is kept. */
+	service->backups = *name == SERVICE_HIDDEN ? NULL : services->backups;
 	service->config = services->config;
 	memcpy(service->name, name, name_len);
 	announcer_add(services->announcer, &service->announcement);
@@ -531,6 +532,11 @@ int service_new(
 	}
 	*ret_service = service;
 	return 0;
+}
+
+const char *service_shown_name(const struct service *service)
+{
+	return service->name + (*service->name == SERVICE_HIDDEN);
 }
 
 void service_unwant(struct service *service)

@@ -17,6 +17,13 @@
 #include "daemon/snapshot.h"
 #include "daemon/tree.h"
 
+/*
+ * In front of a name: the service as those see it from whom it is hidden. It is one that nobody
+ * has, with layers of its own in which there is nothing, and lives like any other. No client can
+ * ask for such a name, no source has keys for it.
+ */
+#define SERVICE_HIDDEN '-'
+
 struct services;
 struct service;
 
@@ -40,7 +47,7 @@ struct service {
 	struct services *services;
 	struct backups *backups; /* NULL: there are none */
 	const struct config *config;
-	char name[LIMIT_SERVICE_NAME + 1];
+	char name[1 + LIMIT_SERVICE_NAME + 1]; /* of a hidden one with SERVICE_HIDDEN in front */
 	unsigned n_users;
 	bool is_preloaded;
 	struct loop_timer *linger;
@@ -87,6 +94,9 @@ int services_configure(struct services *services, const struct config *config);
 int services_want(
 	struct services *services, const char *name, size_t name_len, struct service **ret_service);
 void service_unwant(struct service *service);
+
+/* Without SERVICE_HIDDEN. */
+const char *service_shown_name(const struct service *service);
 
 /* NULL when it is not running. Starts nothing. */
 struct service *services_find(struct services *services, const char *name, size_t name_len);

@@ -212,10 +212,11 @@ static int make_room(struct services *services)
 int services_want(
 	struct services *services, const char *name, size_t name_len, struct service **ret_service)
 {
+	bool is_hidden = name_len > 0 && *name == SERVICE_HIDDEN;
 	struct service *service;
 	int r;
 
-	if (!key_is_service_name(name, name_len))
+	if (!key_is_service_name(name + is_hidden, name_len - is_hidden))
 		return -EINVAL;
 	service = services_find(services, name, name_len);
 	if (!service) {
@@ -236,7 +237,7 @@ struct service *services_find(struct services *services, const char *name, size_
 {
 	struct service wanted;
 
-	if (name_len > LIMIT_SERVICE_NAME)
+	if (name_len >= sizeof(wanted.name))
 		return NULL;
 	memcpy(wanted.name, name, name_len);
 	wanted.name[name_len] = '\0';

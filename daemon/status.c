@@ -1,5 +1,6 @@
 #include "daemon/status.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #include "daemon/held.h"
@@ -60,13 +61,26 @@ static void put_held(
 	json_end_object(json);
 }
 
-static void put_layer(struct json *json, const struct tree *tree)
+/* Of a hidden service the layer of one that was not hidden. */
+static void put_prefix(struct json *json, const struct service *service, const char *prefix)
+{
+	char text[LIMIT_KEY + 1];
+	char *name;
+
+	snprintf(text, sizeof(text), "%s", prefix);
+	name = service_shown_name(service) > service->name ? strstr(text, service->name) : NULL;
+	if (name)
+		memmove(name, name + 1, strlen(name));
+	put_string(json, "prefix", text);
+}
+
+static void put_layer(struct json *json, const struct service *service, const struct tree *tree)
 {
 	const struct kvset *content = tree->content;
 	const struct tree_held *held = &tree->held;
 
 	json_begin_object(json);
-	put_string(json, "prefix", tree->prefix);
+	put_prefix(json, service, tree->prefix);
 	put_uint(json, "keys", content ? content->records.n : 0);
 	put_uint(json, "index", content ? content->index : 0);
 	put_string(json, "state", wire_state_name(tree->state));
@@ -87,7 +101,7 @@ static void put_layers(struct json *json, const struct service *service)
 	json_key(json, "layers");
 	json_begin_array(json);
 	for (unsigned i = 0; i < service->n_layers; i++)
-		put_layer(json, service->layers[i].tree);
+		put_layer(json, service, service->layers[i].tree);
 	json_end_array(json);
 }
 
@@ -184,7 +198,7 @@ void status_service(const struct service *service, struct json *json)
 	struct held held;
 
 	json_begin_object(json);
-	put_string(json, "name", service->name);
+	put_string(json, "name", service_shown_name(service));
 	put_string(json, "state", wire_state_name(service_state(service)));
 	put_uint(json, "generation", service->generation);
 	put_content(json, service->snapshot);

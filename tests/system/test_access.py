@@ -61,6 +61,13 @@ services=op*
 access=anyone
 [service closed]
 access=user:root user:{STRANGER + 1}
+[service secret]
+access=user:root hide
+[service shared-*]
+layers=config/common/ config/{{service}}/
+access=user:root hide
+[service absent]
+access=anyone
 """
 
 
@@ -181,6 +188,75 @@ def test_a_reload_changes_what_a_further_socket_shows(running):
         assert "take a restart" in log
         assert client.ask("GET", READS["GET"]("closed"))[0] == DENIED, "a socket that nobody configured shows nothing"
 
+
+# --- hide -------------------------------------------------------------------------------------------------------------
+
+# Where replies hold a number that no two services share: the generation; and for FETCH change and slot.
+NUMBERS = {"OPEN": [(0, 8), (24, 32)], "WATCH": [(0, 8), (24, 32)], "GET": [], "MGET": [(0, 8)], "LIST": [(0, 8)],
+           "FETCH": [(0, 8), (24, 32), (40, 52)], "STATUS": []}
+
+
+def without_numbers(name, said):
+    said = bytearray(said)
+    for start, end in NUMBERS[name]:
+        said[start:end] = b"#" * len(said[start:end])
+    if name == "STATUS":
+        said = re.sub(rb'("(generation|age_seconds|index)"):[0-9.]+', rb"\1:#", bytes(said))
+    return bytes(said)
+
+
+@pytest.mark.parametrize("hidden", ["secret", "shared-1"])
+def test_hidden_service_answers_byte_for_byte_like_one_that_nobody_has(running, tree, hidden):
+    tree.put(f"config/{hidden}/a", "hidden")
+    tree.put("config/common/a", "of all")
+    assert running.get(hidden, "a") == "hidden"
+    with Client(running, uid=STRANGER, gid=STRANGER) as client:
+        for name, payload in sorted(READS.items(), key=lambda item: item[0] == "STATUS"):
+            if name == "WATCH":  # which waits for a change if there is data: from generation 0 it answers
+                wait_until(lambda: client.ask("OPEN", READS["OPEN"](hidden))[0] == OK, 5, "data")
+            wait_until(lambda: client.ask("OPEN", READS["OPEN"]("absent"))[0] == OK, 5, "data")
+            wait_until(lambda: client.ask("OPEN", READS["OPEN"](hidden))[0] == OK, 5, "data")
+            status, said = client.ask(name, payload(hidden))
+            expected_status, expected = client.ask(name, payload("absent"))
+            shown = without_numbers(name, said).replace(hidden.encode(), b"absent")
+            if name == "STATUS" and hidden.startswith("shared-"):
+                continue  # one that nobody has, of the same rule, does not exist for this client
+            assert (status, shown) == (expected_status, without_numbers(name, expected)), name
+        status, said = client.ask("STATUS", b"\x01")
+        assert hidden.encode() not in said and b'"-' not in said
+    assert running.get(hidden, "a") == "hidden"
+
+
+def test_tools_say_of_a_hidden_service_what_they_say_of_one_without_keys(running, tree):
+    tree.put("config/secret/a", "hidden")
+    running.short.chmod(0o755)
+    stranger = ("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups")
+    for verb in ("get", "list"):
+        words = ("a",) if verb == "get" else ()
+        hidden, absent = (running.cli(verb, service, *words, wrapper=stranger) for service in ("secret", "absent"))
+        assert (hidden.returncode, hidden.stdout, hidden.stderr.replace(b"secret", b"absent")) == (
+            absent.returncode, absent.stdout, absent.stderr)
+        assert hidden.returncode == 1
+    assert running.cli("get", "secret", "a").stdout == b"hidden\n"
+
+
+def test_a_service_is_hidden_and_shown_again_by_a_reload(running, tree):
+    tree.put("config/secret/a", "hidden")
+    with Client(running, uid=STRANGER, gid=STRANGER) as client:
+        wait_until(lambda: client.ask("OPEN", READS["OPEN"]("secret"))[0] == OK, 5, "data")
+        assert client.ask("GET", READS["GET"]("secret"))[0] == NO_KEY
+        running.reload(running.config.replace("access=user:root hide", "access=anyone"))
+        wait_until(lambda: client.ask("OPEN", READS["OPEN"]("secret"))[0] == OK, 5, "data")
+        status, said = client.ask("GET", READS["GET"]("secret"))
+        assert (status, said[8:]) == (OK, b"hidden")
+        running.reload(running.config.replace("access=anyone", "access=user:root hide"))
+        wait_until(lambda: client.ask("OPEN", READS["OPEN"]("secret"))[0] == OK, 5, "data")
+        assert client.ask("GET", READS["GET"]("secret"))[0] == NO_KEY
+        running.reload(running.config.replace(" hide", ""))
+        assert client.ask("GET", READS["GET"]("secret"))[0] == DENIED
+
+
+# --- sockets ----------------------------------------------------------------------------------------------------------
 
 def test_the_directory_of_a_further_socket_stays_while_daemons_come_and_go(running):
     directory = running.runtime / "web"

@@ -182,6 +182,92 @@ def test_upgrade_under_load_loses_no_read_and_keeps_socket_and_directory(system)
     assert NEWER in system.run("dpkg-query", "-W", "consulcfgd").stdout.decode()
 
 
+WEB_SOCKET = """[Socket]
+ListenStream=/run/consulcfgd/web/socket
+FileDescriptorName=web
+Service=consulcfgd.service
+[Install]
+WantedBy=sockets.target
+"""
+
+
+class Container:
+    """What a container of a service sees of it: one directory, mounted once, and a root that is not the host's."""
+
+    ROOT = ("setpriv", "--reuid=games", "--regid=games", "--clear-groups", "unshare", "--user", "--map-root-user")
+
+    def __init__(self, system, directory):
+        self.system = system
+        system.run("mkdir", "-p", "/srv/mounted")
+        system.run("systemd-run", "--unit=container", "-p", f"BindPaths={directory}:/srv/mounted", "sleep", "infinity")
+        self.pid = system.show("container.service", "MainPID")
+
+    def get(self, service):
+        return self.system.run("nsenter", "-t", self.pid, "--mount", *self.ROOT, "consulcfg-get", "-t", "10",
+                               "--socket", "/srv/mounted/socket", service, "db/url", check=False)
+
+    def close(self):
+        self.system.systemctl("stop", "container.service", check=False)
+
+
+@pytest.mark.parametrize("kind", ["path", "socket unit"])
+def test_mounted_directory_stays_good_over_every_end_of_the_daemon(system, kind):
+    """Stop, start, crash, upgrade, and with a socket unit the exit of an unused daemon: the mount is made once."""
+    system.write("/srv/tree/config/web/db/url", "of web\n")
+    system.write("/etc/consulcfgd/consulcfgd.conf",
+                 "[socket web]\nservices=web\n[service *]\naccess=anyone\n" if kind == "socket unit" else
+                 "[socket web]\npath=/run/consulcfgd/web/socket\nservices=web\n[service *]\naccess=anyone\n")
+    if kind == "socket unit":
+        system.write("/etc/consulcfgd/consulcfgd.conf.d/20-path.conf", "[socket web]\npath=/run/consulcfgd/unused\n")
+    install(system)
+    if kind == "socket unit":
+        system.run("rm", "/etc/consulcfgd/consulcfgd.conf.d/20-path.conf")
+        system.write("/etc/systemd/system/consulcfgd-web.socket", WEB_SOCKET)
+        system.systemctl("daemon-reload")
+        system.systemctl("stop", SOCKET, SERVICE)  # a socket unit does not start beside a running service
+        system.systemctl("start", "consulcfgd-web.socket", SOCKET, SERVICE)
+    container = Container(system, "/run/consulcfgd/web")
+    try:
+        def works():
+            done = container.get("web")
+            assert (done.returncode, done.stdout) == (0, b"of web\n"), done
+            assert container.get("billing").returncode == 4
+        works()
+        system.systemctl("stop", SOCKET, SERVICE)
+        system.systemctl("start", SERVICE)
+        works()
+        system.systemctl("restart", SERVICE)
+        works()
+        system.systemctl("kill", "--signal=KILL", SERVICE)
+        system.wait_show(SERVICE, "NRestarts", lambda text: int(text) >= 1)
+        system.wait_show(SERVICE, "ActiveState", "active")
+        works()
+        install(system, "newer-")
+        works()
+        if kind == "socket unit":
+            system.write("/etc/consulcfgd/consulcfgd.conf.d/20-exit.conf", "[exit]\nidle=1s\n")
+            system.systemctl("restart", SERVICE)
+            system.wait_show(SERVICE, "ActiveState", "inactive")
+            works()
+            assert system.show(SERVICE, "ActiveState") == "active", "the container's client started it"
+    finally:
+        container.close()
+        system.systemctl("stop", "consulcfgd-web.socket", check=False)
+        system.run("rm", "-f", "/etc/systemd/system/consulcfgd-web.socket")
+
+
+def test_default_rule_lets_in_whom_it_names_and_each_tool_says_4_to_the_rest(system):
+    install(system)
+    system.run("sh", "-c", "useradd member -G consulcfg; useradd billing; useradd stranger; true")
+    for user, status in (("root", 0), ("consulcfgd", 0), ("member", 0), ("billing", 0), ("stranger", 4)):
+        for words in ("consulcfg-get billing db/url", "consulcfg-list billing", "consulcfg-watch --once -t 1 billing",
+                      "consulcfg-status billing"):
+            if "watch" in words and status == 0:
+                continue  # it would wait for a change
+            done = system.run("runuser", "-u", user, "--", *words.split(), check=False)
+            assert done.returncode == status, (user, words, done)
+
+
 def test_removed_it_is_stopped_and_purged_it_leaves_nothing(system):
     install(system)
     assert get(system).stdout == b"postgres://one\n"
