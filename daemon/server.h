@@ -39,6 +39,7 @@ struct server {
 	struct loop_timer *epoch_timer;
 	struct deadlines hellos, requests, stalls, pins;
 	struct list woken; /* session::woken_link */
+	unsigned turn; /* a number for the time between two looks at `woken` */
 	struct loop_timer *wake_timer;
 	struct list listings; /* listing::link */
 	struct loop_timer *listing_timer;
@@ -67,6 +68,12 @@ uint64_t server_unused_usec(const struct server *server);
 
 /* A session has come: the generation file shows that we live. */
 void server_start_heartbeat(struct server *server);
+
+/*
+ * What all connections of a user may spend together before others have their turn. Where there is
+ * one user alone that is what one connection may spend.
+ */
+unsigned server_share(const struct server *server, struct user *user);
 
 /* The session has a turn of its own soon. */
 void server_wake(struct server *server, struct session *session);

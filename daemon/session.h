@@ -33,6 +33,8 @@ struct session {
 	bool has_frame; /* input holds a whole request that was not handled yet */
 	bool has_sent, has_handled; /* in this turn: a byte, a request */
 	unsigned budget; /* of this turn, see LIMIT_TURN_COST */
+	unsigned put_off; /* events of turns that the user's other connections had no share left for
+			   */
 	size_t n_buffered; /* bytes that the user was charged for */
 	struct buffer input;
 	struct buffer output;

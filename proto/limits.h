@@ -37,6 +37,9 @@
 #define LIMIT_MGET_REPLY (1u << 20) /* 64 KiB of keys could name one large value 20 000 times */
 #define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
+#define LIMIT_SHARE_COST                                                                           \
+	256 /* of one user in one loop turn while there are others: they wait it                   \
+	     */
 #define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */
 #define LIMIT_DESCRIPTORS                                                                          \
 	2 /* sent and not yet taken, per connection: the kernel counts them                        \
