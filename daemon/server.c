@@ -19,7 +19,8 @@ static void on_wake(void *userdata)
 	struct server *server = userdata;
 
 	server->turn++;
-	/* Those that come while these have their turn, some of these among them, are for the next. */
+	/* Those that come while these have their turn, some of these among them, are for the next.
+	 */
 	list_splice(&waiting, &server->woken);
 	for (unsigned i = 0; i < LIMIT_WAKE_BATCH && !list_is_empty(&waiting); i++) {
 		struct session *session = LIST_ENTRY(waiting.next, struct session, woken_link);

@@ -37,6 +37,8 @@ READS = {  # name in proto/wire.h: payload for a service. Who may not read it is
     "STATUS": lambda service: b"\x02" + service.encode(),
 }
 OPERATORS = {  # the same for what operators alone may do: DENIED for everybody else, and by a further socket
+    "ACCEPT": lambda service: struct.pack("<BQ", 0, 0) + service.encode(),
+    "RESYNC": lambda service: service.encode(),
 }
 HARMLESS = {"HELLO", "CLOSE", "GENFILE"}  # say nothing about a service that the client may not read
 
