@@ -18,6 +18,7 @@ DEBS = "/root/debs"
 DIRECTORY = "/etc/consulcfgd/consulcfgd.conf.d/10-source.conf"
 KEY = "/srv/tree/config/billing/db/url"
 NEWER = "99:1"
+PACKAGES = ("consulcfgd", "libconsulcfg0", "libconsulcfg-dev", "python3-consulcfg")
 
 
 def run(*words, timeout=30, **options):
@@ -78,7 +79,7 @@ def dpkg(system, *words):
 
 
 def install(system, prefix=""):
-    names = " ".join(f"{DEBS}/{prefix}{name}_*.deb" for name in ("consulcfgd", "libconsulcfg0", "libconsulcfg-dev"))
+    names = " ".join(f"{DEBS}/{prefix}{name}_*.deb" for name in PACKAGES)
     return dpkg_shell(system, f"dpkg -i {names}")
 
 
@@ -87,7 +88,7 @@ def dpkg_shell(system, line):
 
 
 def purge(system):
-    dpkg(system, "--purge", "libconsulcfg-dev", "libconsulcfg0", "consulcfgd")
+    dpkg(system, "--purge", *reversed(PACKAGES))
     system.run("rm", "-rf", "/etc/consulcfgd", "/srv/tree")
     system.systemctl("reset-failed")
 
@@ -140,7 +141,7 @@ class Readers:
 
 def test_packages_are_built_offline_and_lintian_finds_nothing(built):
     found = {path.name.split("_")[0] for path in built.glob("*.deb")}
-    assert {"consulcfgd", "libconsulcfg0", "libconsulcfg-dev"} <= found
+    assert found == set(PACKAGES)
     changes, = built.glob("*.changes")
     done = process.run(["lintian", "--fail-on", "error,warning", "--tag-display-limit", "0", str(changes)], timeout=120)
     assert (done.returncode, done.stdout) == (0, b""), (done.stdout + done.stderr).decode()
@@ -156,6 +157,8 @@ def test_installed_it_runs_and_the_man_pages_and_the_library_are_there(system):
     for page in ("man1/consulcfg-get.1", "man8/consulcfgd.8", "man3/libconsulcfg.3"):
         assert b".TH" in system.run("zcat", f"/usr/share/man/{page}.gz").stdout
     assert system.run("pkg-config", "--modversion", "consulcfg").stdout == b"0.1.0\n"
+    assert system.run("/usr/bin/python3", "-c", "import consulcfg; print(consulcfg.open('billing')['db/url'])").stdout == (
+        b"postgres://one\n")
     system.run("sh", "-c", "cc /usr/share/doc/libconsulcfg-dev/examples/plain-getter.c -o /tmp/getter "
                            "$(pkg-config --cflags --libs consulcfg)", timeout=60)
 
