@@ -376,12 +376,26 @@ int access_peer_of(int fd, struct access_peer *ret_peer)
 	return 0;
 }
 
+/* The name is that of a socket of before a reload, perhaps. */
+static bool is_shown(
+	const struct config *config, const struct access_peer *peer, const char *service)
+{
+	const struct config_socket *socket;
+
+	if (*peer->socket == '\0')
+		return true;
+	socket = config_socket_find(config, peer->socket);
+	return socket && config_socket_shows(socket, service);
+}
+
 bool access_may_read(
 	const struct config *config, const struct access_peer *peer, const char *service)
 {
 	const struct config_rule *rule = config_rule_for(config, service);
 	struct access_names *names = config->names;
 
+	if (!is_shown(config, peer, service))
+		return false;
 	if (rule && rule->n_access > 0)
 		return is_one_of(peer, rule->access_subjects, rule->n_access);
 	if (peer->uid == 0 || peer->uid == geteuid())
@@ -393,7 +407,37 @@ bool access_may_read(
 	       is_in_group_named(names, peer, service) || is_user_named(names, peer->uid, service);
 }
 
+bool access_is_hidden(
+	const struct config *config, const struct access_peer *peer, const char *service)
+{
+	const struct config_rule *rule = config_rule_for(config, service);
+
+	return rule && rule->hides && is_shown(config, peer, service) &&
+	       !access_may_read(config, peer, service);
+}
+
 bool access_is_operator(const struct config *config, const struct access_peer *peer)
 {
-	return is_one_of(peer, config->operator_subjects, config->n_operators);
+	return *peer->socket == '\0' &&
+	       is_one_of(peer, config->operator_subjects, config->n_operators);
+}
+
+static bool is_for_group(const struct access_subject *subject, gid_t gid)
+{
+	return subject->kind == ACCESS_ANYONE ||
+	       (subject->kind == ACCESS_GROUP && subject->id == gid);
+}
+
+bool access_is_open_to(const struct config *config, gid_t gid, const char *service)
+{
+	const struct config_rule *rule = config_rule_for(config, service);
+
+	if (gid == (gid_t)-1)
+		return false;
+	if (!rule || rule->n_access == 0)
+		return config->names && is_for_group(&config->names->readers, gid);
+	for (unsigned i = 0; i < rule->n_access; i++)
+		if (is_for_group(&rule->access_subjects[i], gid))
+			return true;
+	return false;
 }

@@ -35,6 +35,7 @@ struct access_peer {
 	gid_t gid;
 	gid_t groups[ACCESS_MAX_GROUPS];
 	unsigned n_groups;
+	char socket[LIMIT_CONFIG_SECTION + 1]; /* the [socket NAME] it came by; "": the main one */
 };
 
 /* The form alone, without a look-up. */
@@ -56,8 +57,15 @@ int access_peer_of(int fd, struct access_peer *ret_peer);
 /*
  * Without a rule of its own a service may be read by root, the daemon's own user, the group
  * "consulcfg", and the user and the group named like the service; with `access=` only by those
- * named there.
+ * named there. Of what a [socket NAME] does not show nobody may read anything by it.
  */
 bool access_may_read(
 	const struct config *config, const struct access_peer *peer, const char *service);
+/* Whether a service that the peer may not read shall look to it like one that nobody has. */
+bool access_is_hidden(
+	const struct config *config, const struct access_peer *peer, const char *service);
+/* By the main socket only. */
 bool access_is_operator(const struct config *config, const struct access_peer *peer);
+
+/* Whether every member of the group may read it, whoever else they are. gid (gid_t)-1: no group. */
+bool access_is_open_to(const struct config *config, gid_t gid, const char *service);

@@ -5,6 +5,7 @@
 #include "daemon/operator.h"
 #include "daemon/paging.h"
 #include "daemon/pending.h"
+#include "daemon/pinning.h"
 #include "daemon/status.h"
 #include "proto/key.h"
 
@@ -50,7 +51,7 @@ static bool may_read(struct session *session, const char *name, size_t name_len)
 	struct opened *opened = opened_find(&session->openings, name, name_len);
 	char service[LIMIT_SERVICE_NAME + 1] = "";
 
-	if (opened)
+	if (opened && !opened->is_hidden)
 		return opened_may_read(opened);
 	session_spend(session, COST_DECISION);
 	memcpy(service, name, name_len);
@@ -80,12 +81,30 @@ static void refuse_opening(const struct request *request, int error)
 			(int)request->wire.service_len, request->wire.service, strerror(-error));
 }
 
+static void close_opened(struct session *session, struct opened *opened)
+{
+	pending_close(opened);
+	if (session->pinned_from == opened)
+		session_pin(session, NULL, NULL);
+	opened_free(opened);
+}
+
+/* name_len bytes were found to be a name. */
+static bool is_hidden(struct session *session, const char *name, size_t name_len)
+{
+	char service[LIMIT_SERVICE_NAME + 1] = "";
+
+	memcpy(service, name, name_len);
+	return access_is_hidden(session->server->config, &session->peer, service);
+}
+
 /* The service that the request names, opened when it is not yet. False: refused, and said so. */
 static bool take_service(struct request *request)
 {
 	struct session *session = request->reply.session;
 	const char *name = request->wire.service;
 	size_t len = request->wire.service_len;
+	bool hide;
 	int r;
 
 	request->opened = opened_find(&session->openings, name, len);
@@ -95,12 +114,16 @@ static bool take_service(struct request *request)
 		refuse_name(request);
 		return false;
 	}
-	if (request->opened || !may_read(session, name, len)) {
+	hide = is_hidden(session, name, len);
+	if (!hide && !may_read(session, name, len)) {
 		reply_denied(&request->reply, name, len);
 		return false;
 	}
+	/* It was opened as the other of the two: the service, and what hides it. */
+	if (request->opened)
+		close_opened(session, request->opened);
 	session_spend(session, COST_OPEN);
-	r = opened_new(session, name, len, &request->opened);
+	r = opened_new(session, name, len, hide, &request->opened);
 	if (r < 0)
 		refuse_opening(request, r);
 	return r == 0;
@@ -175,9 +198,9 @@ static void handle_open(struct request *request)
 
 static void handle_watch(struct request *request)
 {
-	const struct service *service = request->opened->service;
+	struct service *service = request->opened->service;
 
-	if (service->snapshot && service->snapshot->generation != request->wire.generation)
+	if (service_has_news_for(service, request->wire.generation))
 		reply_info(&request->reply, service);
 	else
 		wait_for_change(request, request->wire.generation, PENDING_FOREVER);
@@ -189,7 +212,7 @@ static void handle_fetch(struct request *request)
 	uint32_t timeout_ms = request->wire.timeout_ms;
 
 	session_spend(request->reply.session, COST_DESCRIPTOR);
-	if (service->snapshot && service->snapshot->generation != request->wire.generation)
+	if (service_has_news_for(service, request->wire.generation))
 		reply_snapshot(&request->reply, service);
 	else if (timeout_ms > 0)
 		wait_for_change(request, request->wire.generation, expiry_of(timeout_ms));
@@ -231,12 +254,8 @@ static void handle_close(struct request *request)
 		return;
 	}
 	opened = opened_find(&session->openings, request->wire.service, request->wire.service_len);
-	if (opened) {
-		pending_close(opened);
-		if (session->pinned_from == opened)
-			session_pin(session, NULL, NULL);
-		opened_free(opened);
-	}
+	if (opened)
+		close_opened(session, opened);
 	reply_bytes(&request->reply, WIRE_OK, NULL, 0);
 }
 
@@ -360,23 +379,35 @@ static void reply_status(const struct request *request, const struct service *se
 	json_free(json);
 }
 
+/* As the client sees it: one that is hidden from it has a status of its own. NULL: nobody uses it.
+ */
+static const struct service *find_visible(
+	struct session *session, const char *name, size_t name_len, bool hide)
+{
+	char inner[1 + LIMIT_SERVICE_NAME] = { SERVICE_HIDDEN };
+
+	memcpy(inner + 1, name, name_len);
+	return services_find(session->server->services, inner + !hide, name_len + hide);
+}
+
 static void reply_service_status(const struct request *request)
 {
 	struct session *session = request->reply.session;
-	struct server *server = session->server;
 	const char *name = request->wire.key;
 	size_t len = request->wire.key_len;
+	bool is_operator = access_is_operator(session->server->config, &session->peer), hide;
 	const struct service *service;
 
 	if (!key_is_service_name(name, len)) {
 		refuse_name(request);
 		return;
 	}
-	if (!may_read(session, name, len) && !access_is_operator(server->config, &session->peer)) {
+	hide = !is_operator && is_hidden(session, name, len);
+	if (!is_operator && !hide && !may_read(session, name, len)) {
 		reply_denied(&request->reply, name, len);
 		return;
 	}
-	service = services_find(server->services, name, len);
+	service = find_visible(session, name, len, hide);
 	if (service)
 		reply_status(request, service);
 	else
@@ -432,6 +463,57 @@ static void handle_resync(struct request *request)
 	operator_resync(&request->reply, &request->wire);
 }
 
+/* What the disk has is shown to who may read the service, and to operators. */
+static bool take_name(
+	const struct request *request, bool for_operators, char ret_name[LIMIT_SERVICE_NAME + 1])
+{
+	struct session *session = request->reply.session;
+	const char *name = request->wire.service;
+	size_t len = request->wire.service_len;
+	bool may;
+
+	session_spend(session, COST_OPEN);
+	if (!key_is_service_name(name, len)) {
+		refuse_name(request);
+		return false;
+	}
+	may = access_is_operator(session->server->config, &session->peer) ||
+	      (!for_operators && may_read(session, name, len));
+	if (!may && for_operators)
+		reply_text(&request->reply, WIRE_DENIED,
+			"user %u is no operator; see operators= in consulcfgd.conf",
+			(unsigned)session->peer.uid);
+	else if (!may)
+		reply_denied(&request->reply, name, len);
+	memcpy(ret_name, name, len);
+	ret_name[len] = '\0';
+	return may;
+}
+
+static void handle_history(struct request *request)
+{
+	char name[LIMIT_SERVICE_NAME + 1];
+
+	if (take_name(request, false, name))
+		pinning_history(&request->reply, name);
+}
+
+static void handle_recall(struct request *request)
+{
+	char name[LIMIT_SERVICE_NAME + 1];
+
+	if (take_name(request, false, name))
+		pinning_recall(&request->reply, name, request->wire.generation);
+}
+
+static void handle_pin(struct request *request)
+{
+	char name[LIMIT_SERVICE_NAME + 1];
+
+	if (take_name(request, true, name))
+		pinning_order(&request->reply, name, &request->wire);
+}
+
 static const struct {
 	void (*fn)(struct request *request);
 	bool needs_service;
@@ -449,6 +531,9 @@ static const struct {
 	[WIRE_ACCEPT] = { handle_accept, false },
 	[WIRE_RESYNC] = { handle_resync, false },
 	[WIRE_EXPLAIN] = { handle_explain, true },
+	[WIRE_HISTORY] = { handle_history, false },
+	[WIRE_RECALL] = { handle_recall, false },
+	[WIRE_PIN] = { handle_pin, false },
 };
 
 void command_handle(struct session *session, const struct wire_header *header, const void *payload)

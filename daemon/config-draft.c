@@ -18,6 +18,7 @@ void config_draft_done(struct config_draft *draft)
 	free(draft->files);
 	free(draft->rules);
 	free(draft->labels);
+	free(draft->sockets);
 }
 
 int config_draft_enter_file(struct config_draft *draft, const char *path)

@@ -16,7 +16,11 @@ struct config_place {
 };
 
 struct config_rule_places {
-	struct config_place layers, access, lock, schema, hold;
+	struct config_place layers, access, lock, schema, hold, backup;
+};
+
+struct config_socket_places {
+	struct config_place section, path, group, mode, services;
 };
 
 struct config_draft {
@@ -31,6 +35,7 @@ struct config_draft {
 	struct config_place keys[CONFIG_DRAFT_KEYS];
 	struct config_rule_places *rules;
 	struct config_place *labels;
+	struct config_socket_places *sockets;
 	char quoted[80];
 	char *message;
 };

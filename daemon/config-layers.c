@@ -255,11 +255,23 @@ static unsigned drop_lower_twins(char *prefixes[], unsigned n)
 	return kept;
 }
 
-int config_layers(
-	const struct config *config, const char *service, char *ret_prefixes[LIMIT_LAYERS])
+/* What others share with it has keys, and a hidden service has none. */
+static unsigned drop_shared(char *prefixes[], unsigned n, const char *service)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (strstr(prefixes[i], service))
+			prefixes[kept++] = prefixes[i];
+		else
+			free(prefixes[i]);
+	return kept;
+}
+
+static int layers_of(const struct config *config, const struct config_rule *rule,
+	const char *service, char *ret_prefixes[LIMIT_LAYERS])
 {
 	static const char *const fallback[] = { DEFAULT_LAYER };
-	const struct config_rule *rule = config_rule_for(config, service);
 	bool has_own = rule && rule->n_layers > 0;
 	const char *const *templates = has_own ? (const char *const *)rule->layers : fallback;
 	unsigned n = has_own ? rule->n_layers : 1;
@@ -277,4 +289,15 @@ int config_layers(
 	n = drop_lower_twins(prefixes, n);
 	memcpy(ret_prefixes, prefixes, n * sizeof(prefixes[0]));
 	return (int)n;
+}
+
+int config_layers(
+	const struct config *config, const char *service, char *ret_prefixes[LIMIT_LAYERS])
+{
+	int n = layers_of(config, config_rule_for(config, service), service, ret_prefixes);
+
+	if (n < 0 || *service != '-')
+		return n;
+	n = (int)drop_shared(ret_prefixes, (unsigned)n, service);
+	return n > 0 ? n : layers_of(config, NULL, service, ret_prefixes);
 }

@@ -11,6 +11,7 @@
 #include "proto/glob.h"
 
 #define SECTION "service"
+#define HIDE "hide"
 #define GLOB_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?"
 
 static bool is_for_all(const struct config_rule *rule)
@@ -67,7 +68,7 @@ static const char *glob_of(const char *section, char buf[LIMIT_CONFIG_SECTION + 
 	return buf;
 }
 
-static bool is_glob(const char *text)
+bool config_rule_is_glob(const char *text)
 {
 	if (text[strspn(text, GLOB_BYTES)] != '\0')
 		return false;
@@ -114,7 +115,7 @@ int config_rule_enter(struct config_draft *draft)
 		return config_draft_fail(draft,
 			"the section names no service; write [service NAME], or [service *] for the "
 			"defaults");
-	if (!is_glob(glob))
+	if (!config_rule_is_glob(glob))
 		return config_draft_fail(draft,
 			"this is neither a service name nor a glob; a name has letters, digits, "
 			"'.', '_' and '-', a glob may have * and ? as well");
@@ -166,9 +167,9 @@ static int set_layers(struct config_draft *draft, struct config_rule *rule,
 
 static int take_access(struct config_draft *draft, char **word)
 {
-	if (std_streq(*word, "hide"))
-		return config_draft_fail(
-			draft, "'hide' is not supported by this version; remove it");
+	/* It stays in the list for now: a later file starts the list over. */
+	if (std_streq(*word, HIDE))
+		return 0;
 	if (!access_subject_is_valid(*word))
 		return config_draft_fail(draft,
 			"%s names nobody; write user:NAME, group:NAME or anyone",
@@ -200,16 +201,6 @@ static int set_schema(struct config_draft *draft, struct config_rule *rule,
 	return config_draft_set_string(&rule->schema, value);
 }
 
-static bool is_unsupported(const char *key)
-{
-	static const char *const keys[] = { "backup" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-		if (std_streq(keys[i], key))
-			return true;
-	return false;
-}
-
 static int set_hold(struct config_draft *draft, struct config_rule *rule,
 	struct config_place *place, const char *value)
 {
@@ -230,22 +221,39 @@ static int set_hold(struct config_draft *draft, struct config_rule *rule,
 	return 0;
 }
 
+static int set_backup(struct config_draft *draft, struct config_rule *rule,
+	struct config_place *place, const char *value)
+{
+	bool is_wanted;
+	int r = config_draft_once(draft, place);
+
+	if (r < 0)
+		return r;
+	if (value_bool(value, strlen(value), &is_wanted) < 0)
+		return config_draft_fail(draft, "%s is not a boolean; write yes or no",
+			config_draft_quote(draft, value));
+	rule->has_backup = true;
+	rule->no_backup = !is_wanted;
+	return 0;
+}
+
 int config_rule_set(struct config_draft *draft, const char *value)
 {
 	char buf[LIMIT_CONFIG_SECTION + 1];
 	struct config_rule *rule = find_rule(draft->config, glob_of(draft->section, buf));
 	struct config_rule_places *places = &draft->rules[rule - draft->config->rules];
 
-	if (is_unsupported(draft->key))
-		return config_draft_fail(draft, "not supported by this version; remove the line");
 	if (std_streq(draft->key, "hold"))
 		return set_hold(draft, rule, &places->hold, value);
-	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access") &&
-		!std_streq(draft->key, "lock") && !std_streq(draft->key, "schema"))
-		return config_draft_fail(draft,
-			"unknown key; a service has layers=, access=, lock=, schema= and hold=");
+	if (std_streq(draft->key, "backup"))
+		return set_backup(draft, rule, &places->backup, value);
 	if (std_streq(draft->key, "schema"))
 		return set_schema(draft, rule, &places->schema, value);
+	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access") &&
+		!std_streq(draft->key, "lock"))
+		return config_draft_fail(draft,
+			"unknown key; a service has layers=, access=, lock=, schema=, hold= and "
+			"backup=");
 	if (*value == '\0')
 		return config_draft_fail(
 			draft, "the list is empty; remove the line to get the default");
@@ -291,8 +299,11 @@ static int inherit_words(char ***words, unsigned *n_words, char *const *from, un
 
 static int inherit(struct config_rule *rule, const struct config_rule *from)
 {
+	bool has_access = rule->n_access > 0;
 	int r;
 
+	if (!rule->has_backup)
+		rule->no_backup = from->no_backup;
 	if (rule->n_layers == 0) {
 		if (copy_words(from->layers, from->n_layers, rule->layers) < 0)
 			return -ENOMEM;
@@ -301,6 +312,8 @@ static int inherit(struct config_rule *rule, const struct config_rule *from)
 	r = inherit_words(&rule->access, &rule->n_access, from->access, from->n_access);
 	if (r == 0)
 		r = inherit_words(&rule->lock, &rule->n_lock, from->lock, from->n_lock);
+	if (!has_access)
+		rule->hides = from->hides;
 	if (!rule->has_hold) {
 		rule->has_hold = from->has_hold;
 		rule->hold_usec = from->hold_usec;
@@ -352,6 +365,30 @@ static int check_rules(struct config_draft *draft)
 	return 0;
 }
 
+/* Takes "hide" out of the list of who may read. */
+static int take_hide(struct config_draft *draft, unsigned i)
+{
+	char section[LIMIT_CONFIG_SECTION + sizeof(SECTION " ")];
+	struct config_rule *rule = &draft->config->rules[i];
+	unsigned kept = 0;
+
+	for (unsigned j = 0; j < rule->n_access; j++)
+		if (std_streq(rule->access[j], HIDE)) {
+			rule->hides = true;
+			free(rule->access[j]);
+		} else {
+			rule->access[kept++] = rule->access[j];
+		}
+	if (rule->n_access == kept)
+		return 0;
+	rule->n_access = kept;
+	if (kept > 0)
+		return 0;
+	strcat(strcpy(section, SECTION " "), rule->glob);
+	config_draft_return_to(draft, &draft->rules[i].access, section, "access");
+	return config_draft_fail(draft, "'hide' alone lets nobody in; name who may read");
+}
+
 int config_rule_finish(struct config_draft *draft)
 {
 	struct config *config = draft->config;
@@ -359,6 +396,8 @@ int config_rule_finish(struct config_draft *draft)
 
 	/* Before rules inherit layers: a bad one is reported where it stands. */
 	r = check_rules(draft);
+	for (unsigned i = 0; r == 0 && i < config->n_rules; i++)
+		r = take_hide(draft, i);
 	for (unsigned i = 0; r == 0 && i < config->n_rules; i++)
 		if (is_for_all(&config->rules[i])) {
 			r = inherit_all(config, &config->rules[i]);

@@ -5,6 +5,9 @@
 
 #include "daemon/config-draft.h"
 
+/* Of services' names. */
+bool config_rule_is_glob(const char *text);
+
 /* Is this the section of a rule, whatever the name in it? */
 bool config_rule_is_section(const char *section);
 

@@ -5,33 +5,28 @@
 
 #include "daemon/config-layers.h"
 #include "daemon/config-rule.h"
+#include "daemon/config-socket.h"
 #include "daemon/config-table.h"
-
-/* Sections of consulcfgd.conf that are yet to come. */
-static bool is_unsupported(const char *section)
-{
-	return std_streq(section, "backup") || std_streq(section, "exit") ||
-	       strncmp(section, "socket ", 7) == 0;
-}
 
 int config_section_enter(struct config_draft *draft)
 {
 	if (config_rule_is_section(draft->section))
 		return config_rule_enter(draft);
+	if (config_socket_is_section(draft->section))
+		return config_socket_enter(draft);
 	if (config_table_has_section(draft->section) || std_streq(draft->section, "labels"))
 		return 0;
-	if (is_unsupported(draft->section))
-		return config_draft_fail(
-			draft, "this section is not supported by this version; remove it");
 	return config_draft_fail(draft,
 		"unknown section; there are [source], [consul], [services], [labels], "
-		"[service NAME], [socket] and [admin]");
+		"[service NAME], [backup], [socket], [socket NAME], [admin] and [exit]");
 }
 
 int config_section_set(struct config_draft *draft, const char *value)
 {
 	if (config_rule_is_section(draft->section))
 		return config_rule_set(draft, value);
+	if (config_socket_is_section(draft->section))
+		return config_socket_set(draft, value);
 	if (std_streq(draft->section, "labels"))
 		return config_layers_set_label(draft, value);
 	return config_table_set(draft, value);

@@ -1,5 +1,5 @@
 /*
- * The table of settings and the parsers of its columns. Knows every key of the four sections, and
+ * The table of settings and the parsers of its columns. Knows every key of the five sections, and
  * nothing of how keys depend on each other: config.c checks that when all have been read.
  */
 #include "daemon/config-table.h"
@@ -94,6 +94,16 @@ static int parse_duration(
 	return r;
 }
 
+/* A duration, or 0 for "off". */
+static int parse_idle(
+	struct config_draft *draft, const struct row *row, const char *value, void *target)
+{
+	if (!std_streq(value, "off"))
+		return parse_duration(draft, row, value, target);
+	*(uint64_t *)target = 0;
+	return 0;
+}
+
 static int parse_size(
 	struct config_draft *draft, const struct row *row, const char *value, void *target)
 {
@@ -125,18 +135,23 @@ static int parse_count(
 	return r;
 }
 
-static int parse_mode(
-	struct config_draft *draft, const struct row *row, const char *value, void *target)
+int config_table_parse_mode(struct config_draft *draft, const char *value, unsigned *ret_mode)
 {
 	size_t len = strlen(value);
 
-	(void)row;
 	if (len < 3 || len > 4 || strspn(value, "01234567") != len ||
 		strtoul(value, NULL, 8) > 0777)
 		return config_draft_fail(draft, "%s is not a file mode; write it as in 0666",
 			config_draft_quote(draft, value));
-	*(unsigned *)target = (unsigned)strtoul(value, NULL, 8);
+	*ret_mode = (unsigned)strtoul(value, NULL, 8);
 	return 0;
+}
+
+static int parse_mode(
+	struct config_draft *draft, const struct row *row, const char *value, void *target)
+{
+	(void)row;
+	return config_table_parse_mode(draft, value, target);
 }
 
 static int parse_source(
@@ -246,6 +261,9 @@ static const struct row rows[] = {
 	{ "services", "max_services", parse_count, FIELD(max_services), 1, 1000000,
 		"1 to 1000000" },
 	{ "services", "host", parse_string, FIELD(host) },
+	{ "backup", "keep", parse_count, FIELD(keep), 1, 1000, "1 to 1000" },
+	{ "backup", "expire", parse_duration, FIELD(expire_usec), USEC_PER_SEC, 10 * YEAR_USEC,
+		"1s to 3650d" },
 	{ "socket", "path", parse_path, FIELD(socket_path) },
 	{ "socket", "group", parse_string, FIELD(socket_group) },
 	{ "socket", "mode", parse_mode, FIELD(socket_mode) },
@@ -257,6 +275,8 @@ static const struct row rows[] = {
 	{ "admin", "allowed_hosts", LIST(allowed_hosts, take_host) },
 	{ "admin", "per_service_metrics", parse_count, FIELD(per_service_metrics), 0, 100000,
 		"0 to 100000" },
+	{ "exit", "idle", parse_idle, FIELD(idle_usec), LIMIT_IDLE_MIN_USEC, YEAR_USEC,
+		"off, or 1s to 365d" },
 };
 
 _Static_assert(ARRAY_SIZE(rows) <= CONFIG_DRAFT_KEYS, "a place for each row");

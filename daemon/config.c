@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "proto/key.h"
@@ -19,6 +20,7 @@
 #include "daemon/config-options.h"
 #include "daemon/config-rule.h"
 #include "daemon/config-section.h"
+#include "daemon/config-socket.h"
 #include "daemon/config-table.h"
 #include "daemon/options.h"
 
@@ -33,6 +35,7 @@
 #define DEFAULT_RESYNC_USEC (900 * USEC_PER_SEC)
 #define DEFAULT_SOCKET_MODE 0666
 #define GROUP_FILE "/etc/group"
+#define CREDENTIAL "consul-token"
 
 static const struct config defaults = {
 	.source = CONFIG_SOURCE_CONSUL,
@@ -45,6 +48,8 @@ static const struct config defaults = {
 	.max_value = DEFAULT_MAX_VALUE,
 	.max_service = DEFAULT_MAX_SERVICE,
 	.max_services = DEFAULT_MAX_SERVICES,
+	.keep = DEFAULT_KEEP,
+	.expire_usec = DEFAULT_EXPIRE_USEC,
 	.socket_mode = DEFAULT_SOCKET_MODE,
 	.max_clients_per_user = LIMIT_CLIENTS_PER_USER,
 	.per_service_metrics = LIMIT_SERVICE_METRICS,
@@ -85,6 +90,9 @@ struct config *config_free(struct config *config)
 	for (unsigned i = 0; i < config->n_rules; i++)
 		config_rule_done(&config->rules[i]);
 	free(config->rules);
+	for (unsigned i = 0; i < config->n_sockets; i++)
+		config_socket_done(&config->sockets[i]);
+	free(config->sockets);
 	free(config->socket_path);
 	free(config->admin_listen);
 	free(config->metrics_listen);
@@ -260,6 +268,28 @@ static int default_admin(struct config *config)
 	return 0;
 }
 
+/*
+ * What LoadCredential= of the service unit brings, when nothing else says where a token is. A space
+ * alone is what SetCredential= has to give where there is none.
+ */
+static int default_token_file(struct config *config)
+{
+	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	struct stat st;
+
+	if (config->token_file || config->token || !directory)
+		return 0;
+	if (asprintf(&config->token_file, "%s/" CREDENTIAL, directory) < 0) {
+		config->token_file = NULL;
+		return -ENOMEM;
+	}
+	if (stat(config->token_file, &st) < 0 || st.st_size <= 1) {
+		free(config->token_file);
+		config->token_file = NULL;
+	}
+	return 0;
+}
+
 static bool is_given(const struct config_draft *draft, const char *section, const char *key)
 {
 	return config_table_place(draft, section, key)->file;
@@ -286,6 +316,8 @@ static int fill_in(struct config_draft *draft)
 		r = default_admin(config);
 	if (r == 0)
 		r = default_host(config);
+	if (r == 0)
+		r = default_token_file(config);
 	if (r == 0)
 		r = default_addresses(draft);
 	return r < 0 ? r : default_operators(config);
@@ -340,6 +372,12 @@ static int check(struct config_draft *draft)
 	if (config->max_value > config->max_service) {
 		return_to(draft, "services", "max_value");
 		return config_draft_fail(draft, "this is larger than max_service=; lower it");
+	}
+	if (config->idle_usec > 0 && config->n_preload > 0) {
+		return_to(draft, "exit", "idle");
+		return config_draft_fail(draft,
+			"a daemon that ends when nobody uses it can keep no service loaded; remove "
+			"preload=, or this");
 	}
 	r = check_certificate(draft);
 	return r < 0 ? r : check_socket(draft);
@@ -424,6 +462,8 @@ static int load(struct config_draft *draft, const struct options *options)
 		r = check(draft);
 	if (r == 0)
 		r = config_rule_finish(draft);
+	if (r == 0)
+		r = config_socket_finish(draft);
 	return r < 0 ? r : resolve_names(draft->config);
 }
 

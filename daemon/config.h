@@ -26,11 +26,26 @@ struct config_rule {
 	char **access;
 	struct access_subject *access_subjects; /* the same, looked up when the file was read */
 	unsigned n_access;
+	bool hides; /* from those whom access leaves out, that the service is there */
 	bool has_hold;
 	uint64_t hold_usec; /* how long lost access is held; 0: until it is accepted, the default */
 	char **lock; /* globs of keys that a higher layer does not override */
 	unsigned n_lock;
 	char *schema; /* the path of a file, or a key of the service; NULL: none */
+	bool no_backup;
+	bool has_backup; /* backup= was given */
+};
+
+/*
+ * [socket NAME]: a further listener, for those who shall see some services and do nothing but read.
+ */
+struct config_socket {
+	char *name;
+	char *path; /* NULL: a socket of the service manager */
+	char *group; /* NULL: leave */
+	unsigned mode;
+	char **services; /* globs; at least one */
+	unsigned n_services;
 };
 
 struct config_label {
@@ -66,6 +81,9 @@ struct config {
 	unsigned n_labels;
 	struct config_rule *rules;
 	unsigned n_rules;
+	/* [backup] */
+	unsigned keep; /* generations of a service */
+	uint64_t expire_usec; /* of backups of services that nobody uses */
 	/* [socket] */
 	char *socket_path;
 	char *socket_group; /* NULL: leave */
@@ -74,6 +92,10 @@ struct config {
 	struct access_subject *operator_subjects; /* looked up, as above */
 	unsigned n_operators;
 	unsigned max_clients_per_user;
+	struct config_socket *sockets;
+	unsigned n_sockets;
+	/* [exit] */
+	uint64_t idle_usec; /* 0: off */
 	struct access_names *names; /* a cache for access.c; NULL: nobody is named like a service */
 	/* [admin] */
 	char *admin_listen, *metrics_listen; /* as web_address_parse() takes them */
@@ -102,9 +124,14 @@ const struct config_rule *config_rule_for(const struct config *config, const cha
 /* What `hold` is for a service, as in struct config_rule. */
 uint64_t config_rule_hold_usec(const struct config *config, const char *service);
 
+/* The [socket NAME], or NULL. */
+const struct config_socket *config_socket_find(const struct config *config, const char *name);
+bool config_socket_shows(const struct config_socket *socket, const char *service);
+
 /*
  * The prefixes of a service's layers, lowest first, placeholders filled in, each ending in '/'; the
- * caller frees each. No prefix comes twice: the highest stays. Returns their number or -errno
+ * caller frees each. No prefix comes twice: the highest stays. Of a hidden service (its name begins
+ * with '-') only layers count that have its name in them. Returns their number or -errno
  * (-ENOMEM; an unknown label was refused at load).
  */
 int config_layers(

@@ -1,6 +1,6 @@
 #include "daemon/explain.h"
 
-#include "daemon/service.h"
+#include "daemon/service-state.h"
 
 /* What one layer says. */
 struct finding {
@@ -45,11 +45,14 @@ static uint64_t age_of(const struct tree *tree)
 }
 
 /* Returns the end. */
-static uint8_t *put_layer(uint8_t *at, const struct finding *finding, unsigned flags)
+static uint8_t *put_layer(
+	uint8_t *at, const struct service *service, const struct finding *finding, unsigned flags)
 {
 	const struct tree *tree = finding->tree;
 	const struct record *record = &finding->record;
-	size_t prefix_len = strlen(tree->prefix);
+	char buf[LIMIT_KEY + 1];
+	const char *prefix = service_state_prefix(service, tree, buf);
+	size_t prefix_len = strlen(prefix);
 	size_t sent_len = finding->is_there ? MIN(record->value_len, LIMIT_EXPLAIN_VALUE) : 0;
 	const struct wire_layer layer = {
 		.index = le64_of(tree->content ? tree->content->index : 0),
@@ -64,7 +67,7 @@ static uint8_t *put_layer(uint8_t *at, const struct finding *finding, unsigned f
 
 	memcpy(at, &layer, sizeof(layer));
 	at += sizeof(layer);
-	memcpy(at, tree->prefix, prefix_len);
+	memcpy(at, prefix, prefix_len);
 	if (sent_len > 0)
 		memcpy(at + prefix_len, record->value, sent_len);
 	return at + prefix_len + sent_len;
@@ -100,7 +103,7 @@ void explain_reply(
 	memcpy(start, &head, sizeof(head));
 	at = start + sizeof(head);
 	for (unsigned i = 0; i < service->n_layers; i++)
-		at = put_layer(at, &findings[i],
+		at = put_layer(at, service, &findings[i],
 			((int)i == winner ? WIRE_LAYER_WINS : 0) |
 				(is_locked ? WIRE_LAYER_LOCKED : 0));
 	reply_end(reply, WIRE_OK, (size_t)(at - start));

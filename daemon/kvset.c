@@ -27,7 +27,9 @@ struct kvset *kvset_ref(struct kvset *set)
 struct kvset *kvset_unref(struct kvset *set)
 {
 	if (set && --set->refs == 0) {
-		if (!set->model && !set->owner)
+		if (set->give_back)
+			set->give_back(set->lender);
+		else if (!set->model && !set->owner)
 			records_done(&set->records);
 		kvset_unref(set->model);
 		kvset_unref(set->owner);
@@ -171,6 +173,21 @@ int kvset_finish(struct kvset *set)
 			return -EBADMSG;
 		add_to_digests(set, &record);
 	}
+	return 0;
+}
+
+int kvset_borrow(const struct records *records, void (*give_back)(void *lender), void *lender,
+	struct kvset **ret_set)
+{
+	struct kvset *set;
+	int r = kvset_new(records->size, NULL, &set);
+
+	if (r < 0)
+		return r;
+	set->records = *records;
+	set->give_back = give_back;
+	set->lender = lender;
+	*ret_set = set;
 	return 0;
 }
 

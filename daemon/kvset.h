@@ -18,6 +18,8 @@ struct kvset {
 		*model; /* of which records.size bytes came again so far; NULL: none any more */
 	struct kvset
 		*owner; /* of the memory of records, which are all the same; NULL: they are ours */
+	void (*give_back)(void *lender); /* of records that are lent; NULL: they are not */
+	void *lender;
 	size_t last_off; /* of the record added last */
 	uint64_t digest; /* over keys and values */
 	uint64_t flags_digest; /* over keys and flags of entries that have flags */
@@ -41,6 +43,13 @@ struct kvset *kvset_unref(struct kvset *set); /* NULL is fine; returns NULL */
 int kvset_add(struct kvset *set, const char *key, size_t key_len, const char *value,
 	size_t value_len, uint64_t flags, uint64_t modify_index);
 int kvset_finish(struct kvset *set);
+
+/*
+ * A finished set of records that somebody else keeps: give_back(lender) is called when the set has
+ * no use for them any more. The caller fills in digests and index. 0, -ENOMEM: nothing was taken.
+ */
+int kvset_borrow(const struct records *records, void (*give_back)(void *lender), void *lender,
+	struct kvset **ret_set);
 
 /* Same keys, values and flags; a ModifyIndex alone (a lock was taken) is no change. */
 bool kvset_same(const struct kvset *a, const struct kvset *b);

@@ -17,16 +17,25 @@
 
 struct listener {
 	struct server *server;
+	char name[LIMIT_CONFIG_SECTION + 1]; /* of a [socket NAME], or "" */
 	int fd;
 	int spare; /* given up for a moment to refuse a client when there are no descriptors */
 	struct loop_io *io;
 	struct loop_timer *pause;
 	bool is_exhausted; /* said so */
-	/* Of a socket that was made here; lock is -1 otherwise. */
-	int lock;
+	int lock; /* of the runtime directory, with the main socket; else -1 */
+	/* Of a socket that was made here; "" otherwise. */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	dev_t dev;
 	ino_t ino;
+};
+
+/* Where to listen, and as whom. */
+struct place {
+	const char *name; /* of a [socket NAME], or "" */
+	const char *path;
+	const char *group; /* NULL: leave */
+	unsigned mode;
 };
 
 static int open_spare(void)
@@ -66,7 +75,7 @@ static void refuse(struct listener *listener, int fd, const char *why)
 static void serve(struct listener *listener, int fd)
 {
 	struct session *session;
-	int r = session_new(listener->server, fd, &session);
+	int r = session_new(listener->server, fd, listener->name, &session);
 
 	if (r == -EUSERS)
 		refuse(listener, fd, "this user has max_clients_per_user connections");
@@ -157,7 +166,7 @@ static int listener_init(struct listener *listener, int fd)
 	return r;
 }
 
-int listener_new(struct server *server, int fd, struct listener **ret_listener)
+int listener_new(struct server *server, int fd, const char *name, struct listener **ret_listener)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
 	int r;
@@ -166,6 +175,7 @@ int listener_new(struct server *server, int fd, struct listener **ret_listener)
 		return -ENOMEM;
 	listener->server = server;
 	listener->fd = listener->spare = listener->lock = -1;
+	snprintf(listener->name, sizeof(listener->name), "%s", name);
 	r = listener_init(listener, fd);
 	if (r < 0) {
 		listener_free(listener);
@@ -253,23 +263,23 @@ static int clear_path(const struct sockaddr_un *address, char **ret_message)
 }
 
 /* *ret_gid is (gid_t)-1 when none is configured. */
-static int find_group(const struct config *config, gid_t *ret_gid, char **ret_message)
+static int find_group(const struct place *place, gid_t *ret_gid, char **ret_message)
 {
 	struct access_subject subject;
 	AUTO_FREE char *text = NULL;
 	int r;
 
 	*ret_gid = (gid_t)-1;
-	if (!config->socket_group)
+	if (!place->group)
 		return 0;
-	if (asprintf(&text, "group:%s", config->socket_group) < 0) {
+	if (asprintf(&text, "group:%s", place->group) < 0) {
 		text = NULL;
 		return -ENOMEM;
 	}
 	r = access_subject_resolve(text, &subject);
 	if (r < 0)
-		return explain(ret_message, r, "[socket] group=%s: this host has no such group",
-			config->socket_group);
+		return explain(ret_message, r, "[socket%s%s] group=%s: this host has no such group",
+			*place->name ? " " : "", place->name, place->group);
 	*ret_gid = subject.id;
 	return 0;
 }
@@ -319,17 +329,17 @@ static int adopt(struct listener *listener, const char *path, int *lock)
 	return 0;
 }
 
-static int bind_and_listen(struct server *server, const struct sockaddr_un *address, gid_t gid,
-	mode_t mode, int *lock, struct listener **ret_listener)
+static int bind_and_listen(struct server *server, const struct sockaddr_un *address,
+	const struct place *place, gid_t gid, int *lock, struct listener **ret_listener)
 {
 	struct listener *listener;
 	AUTO_CLOSE int fd = -1;
 	int r;
 
-	r = make_socket(address, gid, mode, &fd);
+	r = make_socket(address, gid, place->mode, &fd);
 	if (r < 0)
 		return r;
-	r = listener_new(server, fd, &listener);
+	r = listener_new(server, fd, place->name, &listener);
 	if (r < 0) {
 		unlink(address->sun_path);
 		return r;
@@ -344,33 +354,73 @@ static int bind_and_listen(struct server *server, const struct sockaddr_un *addr
 	return 0;
 }
 
-int listener_bind(struct server *server, const struct config *config,
+static int listen_at(struct server *server, const struct place *place, int *lock,
 	struct listener **ret_listener, char **ret_message)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	size_t len = strlen(config->socket_path);
-	AUTO_CLOSE int lock = -1;
+	size_t len = strlen(place->path);
 	gid_t gid;
 	int r;
 
-	*ret_message = NULL;
 	if (len == 0 || len >= sizeof(address.sun_path))
 		return explain(ret_message, -ENAMETOOLONG,
-			"%s: a socket's path has 1 to %zu bytes; set [socket] path",
-			config->socket_path, sizeof(address.sun_path) - 1);
-	memcpy(address.sun_path, config->socket_path, len);
-	r = find_group(config, &gid, ret_message);
-	if (r == 0)
-		r = take_lock(config->runtime_directory, &lock, ret_message);
+			"%s: a socket's path has 1 to %zu bytes; set [socket] path", place->path,
+			sizeof(address.sun_path) - 1);
+	memcpy(address.sun_path, place->path, len);
+	r = find_group(place, &gid, ret_message);
 	if (r == 0)
 		r = clear_path(&address, ret_message);
 	if (r < 0)
 		return r;
-	r = bind_and_listen(server, &address, gid, config->socket_mode, &lock, ret_listener);
+	r = bind_and_listen(server, &address, place, gid, lock, ret_listener);
 	if (r < 0)
 		return explain(
 			ret_message, r, "cannot listen on %s: %s", address.sun_path, strerror(-r));
 	return 0;
+}
+
+int listener_bind(struct server *server, const struct config *config,
+	struct listener **ret_listener, char **ret_message)
+{
+	struct place place = { "", config->socket_path, config->socket_group, config->socket_mode };
+	AUTO_CLOSE int lock = -1;
+	int r;
+
+	*ret_message = NULL;
+	r = take_lock(config->runtime_directory, &lock, ret_message);
+	return r < 0 ? r : listen_at(server, &place, &lock, ret_listener, ret_message);
+}
+
+/* It stays when the daemon ends: what has mounted it finds the next daemon's socket in it. */
+static int make_directory_of(const char *path, char **ret_message)
+{
+	AUTO_FREE char *directory = strndup(path, (size_t)(strrchr(path, '/') - path));
+
+	if (!directory)
+		return -ENOMEM;
+	if (*directory == '\0' || access(directory, F_OK) == 0)
+		return 0;
+	/* Whatever the umask: who may connect is the matter of the socket's own mode. */
+	if (mkdir(directory, 0755) < 0 || chmod(directory, 0755) < 0)
+		return explain(ret_message, -errno, "cannot make the directory %s: %s", directory,
+			strerror(errno));
+	return 0;
+}
+
+int listener_bind_further(struct server *server, const struct config_socket *socket,
+	struct listener **ret_listener, char **ret_message)
+{
+	struct place place = { socket->name, socket->path, socket->group, socket->mode };
+	int lock = -1, r;
+
+	*ret_message = NULL;
+	r = make_directory_of(socket->path, ret_message);
+	return r < 0 ? r : listen_at(server, &place, &lock, ret_listener, ret_message);
+}
+
+const char *listener_name(const struct listener *listener)
+{
+	return listener->name;
 }
 
 struct listener *listener_free(struct listener *listener)
@@ -381,7 +431,7 @@ struct listener *listener_free(struct listener *listener)
 		return NULL;
 	loop_io_free(listener->io);
 	loop_timer_free(listener->pause);
-	if (listener->lock >= 0 && lstat(listener->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	if (*listener->path != '\0' && lstat(listener->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
 		st.st_dev == listener->dev && st.st_ino == listener->ino)
 		unlink(listener->path);
 	std_closep(&listener->fd);

@@ -55,6 +55,8 @@ int listing_new(const struct reply *reply, const char *after, size_t after_len)
 	listing->session = session;
 	listing->tag = reply->tag;
 	listing->is_operator = access_is_operator(server->config, &session->peer);
+	/* Hidden ones are left out: they stand in front of all names. */
+	strcpy(listing->last_seen, (char[]){ SERVICE_HIDDEN + 1, '\0' });
 	memcpy(listing->last_seen, after, after_len);
 	memcpy(listing->last_shown, after, after_len);
 	list_append(&server->listings, &listing->link);

@@ -13,8 +13,8 @@ struct listing {
 	struct json *json;
 	uint32_t tag;
 	bool is_operator;
-	char last_seen[LIMIT_SERVICE_NAME + 1]; /* the listing goes on after this name */
-	char last_shown[LIMIT_SERVICE_NAME + 1]; /* the client goes on after this one */
+	char last_seen[1 + LIMIT_SERVICE_NAME + 1]; /* the listing goes on after this name */
+	char last_shown[1 + LIMIT_SERVICE_NAME + 1]; /* the client goes on after this one */
 };
 
 /* Lists services after a name ("": all) and hangs it into the session. 0, -ENOMEM. */

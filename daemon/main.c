@@ -8,12 +8,15 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "daemon/access.h"
 #include "daemon/admin.h"
+#include "daemon/backup.h"
 #include "daemon/config.h"
 #include "daemon/consul-source.h"
 #include "daemon/directory.h"
 #include "daemon/genfile.h"
-#include "daemon/listener.h"
+#include "daemon/idle.h"
+#include "daemon/listeners.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
 #include "daemon/manager.h"
@@ -22,8 +25,6 @@
 #include "daemon/service.h"
 
 #define EXIT_USAGE 2
-#define MAX_LISTENERS 16 /* sockets that the service manager hands over */
-#define FIRST_PASSED_FD 3
 
 /* Above it an allocation is a mapping of its own: it grows by moving pages, not by copying 10 MB
  * in one callback. */
@@ -36,14 +37,14 @@ struct daemon {
 	struct source *source;
 	struct trees *trees;
 	struct genfile *genfile;
+	struct backups *backups;
 	struct services *services;
 	struct server *server;
 	struct admin *admin;
-	struct listener *listeners[MAX_LISTENERS];
-	unsigned n_listeners;
-	bool has_own_socket; /* false: the service manager's */
+	struct listeners *listeners;
 	struct loop_signal *sigterm, *sigint, *sighup;
 	struct loop_timer *watchdog;
+	struct idle *idle; /* NULL: nobody would start the daemon again */
 };
 
 /* Takes the message. */
@@ -96,36 +97,6 @@ static int reconfigure_source(struct daemon *daemon, const struct config *config
 	return consul_source_reconfigure(daemon->source, config);
 }
 
-static void swap(char **one, char **other)
-{
-	char *text = *one;
-
-	*one = *other;
-	*other = text;
-}
-
-/*
- * Where and how to listen stays as it is until a restart: new settings of it are not taken, so that
- * the next reload compares with what is in use.
- */
-static void keep_socket(const struct daemon *daemon, struct config *config)
-{
-	struct config *old = daemon->config;
-
-	if (std_streq(old->socket_path, config->socket_path) &&
-		std_streq(old->socket_group ? old->socket_group : "",
-			config->socket_group ? config->socket_group : "") &&
-		old->socket_mode == config->socket_mode)
-		return;
-	if (daemon->has_own_socket)
-		log_warning("reload: path, group and mode of [socket] take a restart; until then "
-			    "clients connect at %s as before",
-			old->socket_path);
-	swap(&old->socket_path, &config->socket_path);
-	swap(&old->socket_group, &config->socket_group);
-	config->socket_mode = old->socket_mode;
-}
-
 /* The new settings in place of the old ones; whatever refuses them leaves the old ones. */
 static int apply_config(struct daemon *daemon, struct config *config)
 {
@@ -140,13 +111,16 @@ static int apply_config(struct daemon *daemon, struct config *config)
 		log_error("reload: %s; the old settings stay", strerror(-r));
 		return r;
 	}
-	keep_socket(daemon, config);
+	listeners_keep(daemon->listeners, daemon->config, config);
 	log_set_level(config->log_level);
+	backups_configure(daemon->backups, config);
 	r = services_configure(daemon->services, config);
 	if (r < 0)
 		log_error("reload: not every service could be set up anew: %s", strerror(-r));
 	server_configure(daemon->server, config);
 	admin_configure(daemon->admin, config);
+	if (daemon->idle)
+		idle_configure(daemon->idle, config->idle_usec);
 	return 0;
 }
 
@@ -217,6 +191,39 @@ static int start_genfile(struct daemon *daemon)
 	return 0;
 }
 
+/* Of the socket: those who may connect may read what the rules let all of them. */
+static gid_t find_socket_group(const struct config *config)
+{
+	struct access_subject subject;
+	char text[64];
+
+	if (!config->socket_group)
+		return (gid_t)-1;
+	snprintf(text, sizeof(text), "group:%s", config->socket_group);
+	return access_subject_resolve(text, &subject) == 0 ? (gid_t)subject.id : (gid_t)-1;
+}
+
+static int start_backups(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+	int r;
+
+	r = backups_new(daemon->loop, config, find_socket_group(config), &daemon->backups);
+	if (r == -EADDRINUSE)
+		return complain(-EBUSY,
+			"%s is in use by a running daemon; stop it, or give this one another "
+			"--state-directory",
+			config->state_directory);
+	if (r < 0)
+		return r;
+	r = state_directory_link(config->state_directory, config->runtime_directory);
+	if (r < 0)
+		log_warning("%s: no link to the state directory: %s; clients will not find "
+			    "backups when no daemon runs",
+			config->runtime_directory, strerror(-r));
+	return 0;
+}
+
 static int start_signals(struct daemon *daemon)
 {
 	int r;
@@ -229,47 +236,25 @@ static int start_signals(struct daemon *daemon)
 	return r;
 }
 
-/* What a socket unit names may be anything; what is no stream of Unix clients has no peer to judge.
- */
-static int take_passed(struct daemon *daemon, int fd)
-{
-	int r;
-
-	if (!manager_is_listening_unix(fd))
-		return complain(-ENOTSOCK,
-			"descriptor %d of the service manager is not a listening Unix stream "
-			"socket; see ListenStream= of consulcfgd.socket",
-			fd);
-	r = listener_new(daemon->server, fd, &daemon->listeners[daemon->n_listeners]);
-	if (r < 0)
-		return say(NULL, r);
-	daemon->n_listeners++;
-	return 0;
-}
-
-/* Sockets of the service manager; else one of our own. */
 static int start_listeners(struct daemon *daemon)
 {
-	int n = manager_listen_fds();
 	char *message = NULL;
-	int r = 0;
+	int r = listeners_new(daemon->server, daemon->config, &daemon->listeners, &message);
 
-	if (n < 0)
-		return say(NULL, n);
-	if (n > MAX_LISTENERS)
-		return complain(-E2BIG,
-			"the service manager passes %d sockets and the daemon takes %d; see "
-			"ListenStream= of consulcfgd.socket",
-			n, MAX_LISTENERS);
-	for (int i = 0; i < n && r == 0; i++)
-		r = take_passed(daemon, FIRST_PASSED_FD + i);
-	if (n > 0)
-		return r;
-	r = listener_bind(daemon->server, daemon->config, &daemon->listeners[0], &message);
-	if (r < 0)
-		return say(message, r);
-	daemon->n_listeners = 1;
-	daemon->has_own_socket = true;
+	return r < 0 ? say(message, r) : 0;
+}
+
+/* Ends an unused daemon only where the service manager listens on. */
+static int start_idle(struct daemon *daemon)
+{
+	uint64_t idle_usec = daemon->config->idle_usec;
+
+	if (listeners_are_passed(daemon->listeners))
+		return idle_new(daemon->loop, daemon->server, idle_usec, &daemon->idle);
+	if (idle_usec > 0)
+		log_warning(
+			"[exit] idle: without a socket of the service manager nobody would start "
+			"the daemon again; it runs on");
 	return 0;
 }
 
@@ -316,35 +301,47 @@ static int start(struct daemon *daemon)
 	if (r == 0)
 		r = trees_new(daemon->source, &daemon->trees);
 	if (r == 0)
-		r = services_new(daemon->loop, daemon->trees, daemon->genfile, daemon->config,
-			&daemon->services);
+		r = start_backups(daemon);
+	if (r == 0)
+		r = services_new(daemon->loop, daemon->trees, daemon->genfile, daemon->backups,
+			daemon->config, &daemon->services);
 	if (r == 0)
 		r = server_new(daemon->loop, daemon->services, daemon->source, daemon->genfile,
 			daemon->config, &daemon->server);
+	if (r == 0)
+		daemon->server->backups = daemon->backups;
 	if (r == 0)
 		r = services_configure(daemon->services, daemon->config);
 	if (r == 0)
 		r = start_watchdog(daemon);
 	if (r == 0)
 		r = admin_new(daemon->server, daemon->config, &daemon->admin);
+	if (r == -EBUSY)
+		return r; /* said */
 	if (r == -EADDRINUSE)
 		return say(describe_rival(daemon->config), r);
 	if (r < 0)
 		return say(NULL, r);
-	return start_listeners(daemon);
+	r = start_listeners(daemon);
+	if (r == 0)
+		r = start_idle(daemon);
+	if (r == 0)
+		services_await_clients(daemon->services);
+	return r;
 }
 
 static void stop(struct daemon *daemon)
 {
-	for (unsigned i = 0; i < daemon->n_listeners; i++)
-		listener_free(daemon->listeners[i]);
+	listeners_free(daemon->listeners);
 	admin_free(daemon->admin);
 	server_free(daemon->server);
 	services_free(daemon->services);
+	backups_free(daemon->backups);
 	if (daemon->trees)
 		trees_free(daemon->trees);
 	stop_source(daemon);
 	loop_timer_free(daemon->watchdog);
+	idle_free(daemon->idle);
 	genfile_free(daemon->genfile);
 	loop_signal_free(daemon->sigterm);
 	loop_signal_free(daemon->sigint);
@@ -377,9 +374,7 @@ static int run(int argc, char *argv[])
 	r = start(&daemon);
 	if (r == 0) {
 		log_info("version %s serving at %s, source %s", CONSULCFGD_VERSION,
-			daemon.has_own_socket ? daemon.config->socket_path
-					      : "the service manager's socket",
-			daemon.source->name);
+			listeners_describe(daemon.listeners, daemon.config), daemon.source->name);
 		manager_ready("serving");
 		r = loop_run(daemon.loop);
 		manager_stopping();

@@ -21,9 +21,9 @@ static void notify_status(const char *assignments, const char *status)
 	sd_notifyf(0, "%sSTATUS=%s", assignments, text);
 }
 
-int manager_listen_fds(void)
+int manager_listen_fds(char ***ret_names)
 {
-	return sd_listen_fds(1);
+	return sd_listen_fds_with_names(1, ret_names);
 }
 
 bool manager_is_listening_unix(int fd)

@@ -6,8 +6,11 @@
 
 #include "proto/std.h"
 
-/* Number of descriptors handed over (from 3 upwards), 0, or -errno. Clears the variables. */
-int manager_listen_fds(void);
+/*
+ * Number of descriptors handed over (from 3 upwards), 0, or -errno. Clears the variables. The
+ * caller frees the names, one for each, and their array; NULL when there are none.
+ */
+int manager_listen_fds(char ***ret_names);
 bool manager_is_listening_unix(int fd);
 
 void manager_ready(const char *status);

@@ -68,7 +68,8 @@ static int check_limits(struct session *session, const char *name, size_t name_l
 
 static bool is_named(const struct opened *opened, const char *name, size_t name_len)
 {
-	return opened->name_len == name_len && memcmp(opened->service->name, name, name_len) == 0;
+	return opened->name_len == name_len &&
+	       memcmp(service_shown_name(opened->service), name, name_len) == 0;
 }
 
 struct opened *opened_find(struct openings *openings, const char *name, size_t name_len)
@@ -90,14 +91,16 @@ struct opened *opened_find(struct openings *openings, const char *name, size_t n
 	return NULL;
 }
 
-int opened_new(
-	struct session *session, const char *name, size_t name_len, struct opened **ret_opened)
+int opened_new(struct session *session, const char *name, size_t name_len, bool is_hidden,
+	struct opened **ret_opened)
 {
 	struct openings *openings = &session->openings;
+	char inner[1 + LIMIT_SERVICE_NAME] = { SERVICE_HIDDEN };
 	AUTO_FREE struct opened *opened = NULL;
 	int r;
 
-	r = check_limits(session, name, name_len);
+	memcpy(inner + 1, name, name_len);
+	r = check_limits(session, inner + !is_hidden, name_len + is_hidden);
 	if (r == 0 && openings->n >= openings->n_buckets)
 		r = grow(openings);
 	if (r < 0)
@@ -105,7 +108,8 @@ int opened_new(
 	opened = calloc(1, sizeof(*opened));
 	if (!opened)
 		return -ENOMEM;
-	r = services_want(session->server->services, name, name_len, &opened->service);
+	r = services_want(session->server->services, inner + !is_hidden, name_len + is_hidden,
+		&opened->service);
 	if (r < 0)
 		return r;
 	if (user_is_absent(opened->service)) {
@@ -116,6 +120,7 @@ int opened_new(
 		}
 	}
 	opened->session = session;
+	opened->is_hidden = is_hidden;
 	opened->hash = hash_of(name, name_len);
 	opened->name_len = name_len;
 	opened->epoch = server_epoch(session->server);
@@ -159,11 +164,12 @@ void openings_done(struct openings *openings)
 bool opened_may_read(struct opened *opened)
 {
 	struct server *server = opened->session->server;
+	const char *name = service_shown_name(opened->service);
 
 	if (opened->epoch != server->epoch) {
 		opened->epoch = server_epoch(server);
-		opened->may_read = access_may_read(
-			server->config, &opened->session->peer, opened->service->name);
+		opened->may_read = (opened->is_hidden ? access_is_hidden : access_may_read)(
+			server->config, &opened->session->peer, name);
 	}
 	return opened->may_read;
 }

@@ -18,7 +18,8 @@ struct opened {
 	uint32_t hash;
 	size_t name_len;
 	unsigned epoch; /* of the decision */
-	bool may_read;
+	bool may_read; /* of a hidden one: whether it is to be hidden still */
+	bool is_hidden; /* what the client sees in place of a service that it may not read */
 };
 
 /* The services of one session, by name; zeroed memory is empty. */
@@ -33,11 +34,12 @@ struct opened *opened_find(struct openings *openings, const char *name, size_t n
 
 /*
  * Opens a service of which opened_find() knows nothing; the name is a valid one and the session's
- * user may read it. -EMFILE: the session has LIMIT_SESSION_SERVICES; -EDQUOT: its user has
- * LIMIT_ABSENT_PER_USER; -ENOBUFS: the daemon has max_services; -ENOMEM; what the source says.
+ * user may read it, or it is hidden from that user. -EMFILE: the session has
+ * LIMIT_SESSION_SERVICES; -EDQUOT: its user has LIMIT_ABSENT_PER_USER; -ENOBUFS: the daemon has
+ * max_services; -ENOMEM; what the source says.
  */
-int opened_new(
-	struct session *session, const char *name, size_t name_len, struct opened **ret_opened);
+int opened_new(struct session *session, const char *name, size_t name_len, bool is_hidden,
+	struct opened **ret_opened);
 
 /* Takes it out of its session; its pending requests are gone already. Returns NULL. */
 struct opened *opened_free(struct opened *opened);

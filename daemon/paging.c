@@ -138,7 +138,7 @@ void paging_reply(
 
 	if (!page.snapshot) {
 		reply_text(reply, WIRE_CHANGED, "%s changed while it was listed; start over",
-			opened->service->name);
+			service_shown_name(opened->service));
 		return;
 	}
 	page.at = reply_begin(session, LIMIT_LIST_PAGE);

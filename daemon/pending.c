@@ -26,8 +26,8 @@ static bool answer_one(struct pending *pending, uint64_t now)
 	struct reply reply = { opened->session, pending->op, pending->tag };
 
 	if (!opened_may_read(opened))
-		reply_denied(&reply, service->name, opened->name_len);
-	else if (service->snapshot && service->snapshot->generation != pending->generation)
+		reply_denied(&reply, service_shown_name(service), opened->name_len);
+	else if (service_has_news_for(service, pending->generation))
 		bring(&reply, service);
 	else if (pending->expires_at > now)
 		return false;
@@ -123,7 +123,8 @@ void pending_close(struct opened *opened)
 		node = node->next;
 		if (pending->opened != opened)
 			continue;
-		reply_text(&reply, WIRE_CLOSED, "%s was closed", opened->service->name);
+		reply_text(
+			&reply, WIRE_CLOSED, "%s was closed", service_shown_name(opened->service));
 		pending_free(pending);
 	}
 }

@@ -1,7 +1,5 @@
 #include "daemon/publication.h"
 
-#include <time.h>
-
 #include "daemon/memory.h"
 #include "proto/hash.h"
 #include "proto/image-builder.h"
@@ -26,9 +24,10 @@ struct layer_cursor {
 struct publication {
 	enum publication_phase phase;
 	size_t max_bytes;
-	struct layer_cursor layers[LIMIT_LAYERS];
+	struct layer_cursor layers[PUBLICATION_SETS];
 	unsigned n_layers;
 	const struct glob_list *locks; /* NULL: none */
+	unsigned n_lockable; /* layers that they hold for; overrides are above them */
 	struct judge *judge; /* NULL: none */
 	struct judge_run judge_run;
 	struct records merged;
@@ -72,9 +71,10 @@ int publication_new(struct kvset *const sets[], unsigned n_sets, size_t max_byte
 	return 0;
 }
 
-void publication_lock(struct publication *p, const struct glob_list *locks)
+void publication_lock(struct publication *p, const struct glob_list *locks, unsigned n_layers)
 {
 	p->locks = locks;
+	p->n_lockable = n_layers;
 }
 
 void publication_judge(struct publication *p, struct judge *judge)
@@ -137,7 +137,8 @@ static struct layer_cursor *pick(struct publication *p)
 							 best->head.key, best->head.key_len) <= 0))
 			best = layer;
 	}
-	if (best && p->locks && glob_list_matches(p->locks, best->head.key, best->head.key_len))
+	if (best && p->locks && best < p->layers + p->n_lockable &&
+		glob_list_matches(p->locks, best->head.key, best->head.key_len))
 		return lowest_of(p, best);
 	return best;
 }
@@ -234,24 +235,9 @@ int publication_step(struct publication *p)
 	return -EINVAL;
 }
 
-/*
- * Above every generation of this service that any client can have seen: those of earlier daemons
- * were below their clock, too.
- */
-static uint64_t next_generation(uint64_t last)
+int publication_take(struct publication *p, uint64_t generation, struct snapshot **ret_snapshot)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return MAX(last, (uint64_t)now.tv_sec * USEC_PER_SEC +
-				 (uint64_t)now.tv_nsec / NSEC_PER_USEC) +
-	       1;
-}
-
-int publication_take(
-	struct publication *p, uint64_t last_generation, struct snapshot **ret_snapshot)
-{
-	int r = snapshot_seal(p->snapshot, next_generation(last_generation));
+	int r = snapshot_seal(p->snapshot, generation);
 
 	if (r < 0)
 		return r;

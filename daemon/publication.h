@@ -9,15 +9,19 @@
 #include "daemon/kvset.h"
 #include "daemon/snapshot.h"
 
+#define PUBLICATION_SETS (LIMIT_LAYERS + 1) /* the layers, and what operators put above them */
+
 struct publication;
 
 /* Takes references to the sets, lowest layer first. -ENOMEM. */
 int publication_new(struct kvset *const sets[], unsigned n_sets, size_t max_bytes,
 	struct publication **ret_publication);
 
-/* Before the first step: of keys that one of the globs matches the lowest layer that has them wins,
- * not the highest. The list is borrowed until the publication is freed. */
-void publication_lock(struct publication *publication, const struct glob_list *locks);
+/* Before the first step: of keys that one of the globs matches the lowest of the first n layers
+ * that has them wins over the others of these. The list is borrowed until the publication is freed.
+ */
+void publication_lock(
+	struct publication *publication, const struct glob_list *locks, unsigned n_layers);
 
 /* Before the first step: what is not good by the judge's schema is not published. Borrowed, too. */
 void publication_judge(struct publication *publication, struct judge *judge);
@@ -34,6 +38,5 @@ const char *publication_verdict(const struct publication *publication);
 uint64_t publication_digest(const struct publication *publication);
 size_t publication_n_keys(const struct publication *publication);
 
-/* Its generation is above the last one and above every other that any client can have seen. */
 int publication_take(
-	struct publication *publication, uint64_t last_generation, struct snapshot **ret_snapshot);
+	struct publication *publication, uint64_t generation, struct snapshot **ret_snapshot);

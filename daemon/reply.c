@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "daemon/service-state.h"
+
 #define REPLY_TEXT 512
 
 static void put_header(const struct reply *reply, enum wire_status status, size_t len, uint8_t *at)
@@ -57,7 +59,7 @@ static struct wire_info info_of(const struct service *service)
 		.generation = le64_of(service->snapshot->generation),
 		.digest = le64_of(service->snapshot->image.digest),
 		.n_entries = le64_of(service->snapshot->image.n_entries),
-		.age_usec = le64_of(loop_now() - service_confirmed_at(service)),
+		.age_usec = le64_of(service_state_age_usec(service)),
 		.state = le32_of(service_state(service)),
 	};
 }
@@ -106,14 +108,14 @@ void reply_keep(const struct reply *reply, struct service *service)
 
 void reply_no_data(const struct reply *reply, const struct service *service)
 {
-	const struct tree_error *error = service_error(service);
+	const struct tree_error *error = service_state_error(service);
 
 	if (error)
-		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: %s", service->name,
-			error->message);
+		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: %s",
+			service_shown_name(service), error->message);
 	else
 		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: the source (%s) is being read",
-			service->name, reply->session->server->source->name);
+			service_shown_name(service), reply->session->server->source->name);
 }
 
 void reply_denied(const struct reply *reply, const char *service, size_t service_len)

@@ -15,15 +15,21 @@ static void on_epoch_end(void *userdata)
 
 static void on_wake(void *userdata)
 {
+	struct list waiting = LIST_INIT(waiting);
 	struct server *server = userdata;
 
-	for (unsigned i = 0; i < LIMIT_WAKE_BATCH && !list_is_empty(&server->woken); i++) {
-		struct session *session =
-			LIST_ENTRY(server->woken.next, struct session, woken_link);
+	server->turn++;
+	/* Those that come while these have their turn, some of these among them, are for the next.
+	 */
+	list_splice(&waiting, &server->woken);
+	for (unsigned i = 0; i < LIMIT_WAKE_BATCH && !list_is_empty(&waiting); i++) {
+		struct session *session = LIST_ENTRY(waiting.next, struct session, woken_link);
 
 		list_unlink(&session->woken_link);
 		session_turn(session, 0);
 	}
+	list_splice(&waiting, &server->woken);
+	list_splice(&server->woken, &waiting);
 	if (!list_is_empty(&server->woken))
 		loop_timer_arm(server->wake_timer, 0);
 }
@@ -112,9 +118,9 @@ int server_new(struct loop *loop, struct services *services, const struct source
 	server->source = source;
 	server->genfile = genfile;
 	server->config = config;
-	server->started_at = loop_now();
+	server->started_at = server->unused_since = loop_now();
 	server->max_sessions = count_places();
-	server->epoch = 1;
+	server->epoch = server->turn = 1;
 	list_init(&server->sessions);
 	list_init(&server->woken);
 	list_init(&server->listings);
@@ -162,10 +168,24 @@ unsigned server_epoch(struct server *server)
 	return server->epoch;
 }
 
+uint64_t server_unused_usec(const struct server *server)
+{
+	return server->n_sessions > 0 ? 0 : loop_now() - server->unused_since;
+}
+
 void server_start_heartbeat(struct server *server)
 {
 	if (!loop_timer_is_armed(server->heartbeat))
 		on_heartbeat(server);
+}
+
+unsigned server_share(const struct server *server, struct user *user)
+{
+	if (user->share_turn != server->turn) {
+		user->share_turn = server->turn;
+		user->share = server->users.n > 1 ? LIMIT_SHARE_COST : LIMIT_TURN_COST;
+	}
+	return user->share;
 }
 
 void server_wake(struct server *server, struct session *session)

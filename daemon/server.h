@@ -24,12 +24,14 @@ struct server {
 	struct services *services;
 	const struct source *source;
 	struct genfile *genfile;
+	struct backups *backups; /* NULL: there are none */
 	struct loop_timer *heartbeat; /* of the generation file, while anybody looks at it */
 	const struct config *config;
 	struct guard *guard;
 	uint64_t started_at; /* loop_now() */
 	struct list sessions; /* session::link */
 	unsigned n_sessions;
+	uint64_t unused_since; /* loop_now(): the end of the last session, or the start */
 	unsigned max_sessions; /* of users but root: descriptors are left for the source */
 	struct users users;
 	/* Decisions about access carry the number of their time; older ones are taken anew. */
@@ -37,6 +39,7 @@ struct server {
 	struct loop_timer *epoch_timer;
 	struct deadlines hellos, requests, stalls, pins;
 	struct list woken; /* session::woken_link */
+	unsigned turn; /* a number for the time between two looks at `woken` */
 	struct loop_timer *wake_timer;
 	struct list listings; /* listing::link */
 	struct loop_timer *listing_timer;
@@ -60,8 +63,17 @@ void server_configure(struct server *server, const struct config *config);
 /* The number of decisions about access that are taken now; it ends by itself. */
 unsigned server_epoch(struct server *server);
 
+/* For how long there has been no session; 0 while there is one. */
+uint64_t server_unused_usec(const struct server *server);
+
 /* A session has come: the generation file shows that we live. */
 void server_start_heartbeat(struct server *server);
+
+/*
+ * What all connections of a user may spend together before others have their turn. Where there is
+ * one user alone that is what one connection may spend.
+ */
+unsigned server_share(const struct server *server, struct user *user);
 
 /* The session has a turn of its own soon. */
 void server_wake(struct server *server, struct session *session);

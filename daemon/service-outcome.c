@@ -51,17 +51,22 @@ static double cpu_since_answer(const struct service *service)
 	uint64_t at = 0, now = loop_cpu_usec();
 
 	for (unsigned i = 0; i < service->n_layers; i++)
-		at = MAX(at, service->layers[i].tree->content->answered_cpu_usec);
+		if (service->layers[i].tree->content)
+			at = MAX(at, service->layers[i].tree->content->answered_cpu_usec);
 	return at != 0 ? (double)(now - at) / 1000 : 0;
+}
+
+void service_outcome_new(const struct service *service)
+{
+	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
+		service->name, (unsigned long long)service->generation,
+		(unsigned long long)service->snapshot->image.n_entries, cpu_since_answer(service));
 }
 
 void service_outcome_good(struct service *service)
 {
 	const char *trouble = service->judge.trouble;
 
-	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
-		service->name, (unsigned long long)service->generation,
-		(unsigned long long)service->snapshot->image.n_entries, cpu_since_answer(service));
 	service->error.is_set = false;
 	service->withheld.is_set = false;
 	/* A schema that does not read keeps nothing from being served. */

@@ -6,7 +6,10 @@
 
 #include "daemon/service.h"
 
-/* It is published. */
+/* Clients get a new generation. */
+void service_outcome_new(const struct service *service);
+
+/* It is published, or recorded where operators keep it from being published. */
 void service_outcome_good(struct service *service);
 
 /* It is not: what publication_step() gave, while the publication is still there. */

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "daemon/announcer.h"
+#include "daemon/backup.h"
 #include "daemon/config.h"
 #include "proto/glob.h"
 #include "daemon/judge.h"
@@ -17,6 +18,13 @@
 #include "daemon/loop.h"
 #include "daemon/snapshot.h"
 #include "daemon/tree.h"
+
+/*
+ * In front of a name: the service as those see it from whom it is hidden. It is one that nobody
+ * has, with layers of its own in which there is nothing, and lives like any other. No client can
+ * ask for such a name, no source has keys for it.
+ */
+#define SERVICE_HIDDEN '-'
 
 struct services;
 struct service;
@@ -48,7 +56,9 @@ struct service_layer {
 struct service {
 	RB_ENTRY(service) link; /* services::table */
 	struct services *services;
-	char name[LIMIT_SERVICE_NAME + 1];
+	struct backups *backups; /* NULL: there are none */
+	const struct config *config;
+	char name[1 + LIMIT_SERVICE_NAME + 1]; /* of a hidden one with SERVICE_HIDDEN in front */
 	unsigned n_users;
 	bool is_preloaded;
 	struct loop_timer *linger;
@@ -63,16 +73,28 @@ struct service {
 	struct announcement announcement;
 	struct list waiters;
 	struct publication *publication; /* under way, or NULL */
+	bool is_recording; /* the publication is for the history alone */
+	struct pins *pins; /* what operators said; NULL: nothing ever */
+	struct loop_timer *pin_timer;
 	bool is_dirty; /* a layer changed since the publication under way began */
 	uint64_t published_at; /* loop_now() */
 	struct loop_timer *publish_timer;
+	struct backup *backup; /* NULL: none yet */
+	struct restore *restore; /* under way, the layers wait for it; or NULL */
+	struct loop_timer *restore_timer;
+	bool is_restored; /* the snapshot is a backup's, and the source has not confirmed it */
+	uint64_t restored_at; /* when it had, loop_now() time; may lie before the clock began */
+	uint64_t seen_generation; /* the highest that a client held when this was from a backup */
 	struct tree_error error; /* why the newest contents could not be published */
 };
 
-/* genfile may be NULL; all are borrowed. */
+/* genfile and backups may be NULL; all are borrowed. */
 int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile,
-	const struct config *config, struct services **ret_services);
+	struct backups *backups, const struct config *config, struct services **ret_services);
 struct services *services_free(struct services *services);
+
+/* Starts those that were in use when the daemon before ended, some in each turn of the loop. */
+void services_await_clients(struct services *services);
 
 /* Preloads, and after a reload applies, the configured services. Layers that a reload changed take
  * effect at once. */
@@ -87,21 +109,21 @@ int services_want(
 	struct services *services, const char *name, size_t name_len, struct service **ret_service);
 void service_unwant(struct service *service);
 
+/* Without SERVICE_HIDDEN. */
+const char *service_shown_name(const struct service *service);
+
 /* NULL when it is not running. Starts nothing. */
 struct service *services_find(struct services *services, const char *name, size_t name_len);
 
-void service_add_waiter(struct service *service, struct service_waiter *waiter);
-void service_remove_waiter(struct service_waiter *waiter);
-
-enum wire_state service_state(const struct service *service);
 /* The place in the generation file as clients see it now. */
 uint64_t service_change(struct service *service);
-/* Consul's index, the highest of its layers. */
-uint64_t service_index(const struct service *service);
-/* When the source last confirmed the whole content (the oldest of its layers), loop_now() time. */
-uint64_t service_confirmed_at(const struct service *service);
-/* Its own error, else the first layer's, or NULL. Valid until the loop goes on. */
-const struct tree_error *service_error(const struct service *service);
+
+/* Whether who holds that generation (0: none) is to have the published one. Not while that is of a
+ * backup, and older. */
+bool service_has_news_for(struct service *service, uint64_t generation);
+
+void service_add_waiter(struct service *service, struct service_waiter *waiter);
+void service_remove_waiter(struct service_waiter *waiter);
 
 size_t services_count(const struct services *services);
 /* In name order: the first service whose name is above `after` (NULL: the first). */

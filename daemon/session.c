@@ -311,9 +311,13 @@ static int want_events(struct session *session)
 	unsigned events = 0;
 	int r;
 
-	/* A writable socket is also how work that exceeded its turn goes on in the next one. */
-	if (session->is_blocked || (has_work(session) && session_is_ready(session)))
+	if (session->is_blocked)
 		events |= LOOP_WRITE;
+	/* Work that exceeded its turn goes on in one of the next, also while the socket is rather
+	 * full (poll() says so long before send() does): clients send many requests before they
+	 * read. */
+	if (has_work(session) && session_is_ready(session))
+		server_wake(session->server, session);
 	if (!session->is_eof && !session->has_frame && session_is_ready(session))
 		events |= LOOP_READ;
 	if (events == session->wanted)
@@ -370,11 +374,12 @@ static int check_places(const struct server *server, const struct user *user)
 	return server->n_sessions > server->max_sessions ? -ENFILE : 0;
 }
 
-static int session_init(struct session *session, struct server *server, int fd)
+static int session_init(struct session *session, struct server *server, int fd, const char *socket)
 {
 	int r;
 
 	r = access_peer_of(fd, &session->peer);
+	strcpy(session->peer.socket, socket);
 	if (r == 0)
 		r = users_add_client(&server->users, session->peer.uid, &session->user);
 	if (r == 0)
@@ -386,7 +391,7 @@ static int session_init(struct session *session, struct server *server, int fd)
 	return r;
 }
 
-int session_new(struct server *server, int fd, struct session **ret_session)
+int session_new(struct server *server, int fd, const char *socket, struct session **ret_session)
 {
 	struct session *session = calloc(1, sizeof(*session));
 	int r;
@@ -401,7 +406,7 @@ int session_new(struct server *server, int fd, struct session **ret_session)
 	deadline_init(&session->deadline);
 	list_append(&server->sessions, &session->link);
 	server->n_sessions++;
-	r = session_init(session, server, fd);
+	r = session_init(session, server, fd, socket);
 	if (r < 0) {
 		session_free(session);
 		return r;
@@ -442,6 +447,7 @@ struct session *session_free(struct session *session)
 	list_unlink(&session->woken_link);
 	list_unlink(&session->link);
 	session->server->n_sessions--;
+	session->server->unused_since = loop_now();
 	if (session->user) {
 		session->user->n_buffered -= session->n_buffered;
 		user_remove_client(session->user);
@@ -453,13 +459,28 @@ struct session *session_free(struct session *session)
 	return NULL;
 }
 
+/* Many connections of one user have no more of the loop than one: in a row, each has its turn. */
+static bool put_off(struct session *session, unsigned events)
+{
+	unsigned share = server_share(session->server, session->user);
+
+	session->put_off |= events;
+	session->budget = share;
+	if (share == 0)
+		server_wake(session->server, session);
+	return share == 0;
+}
+
 void session_turn(struct session *session, unsigned events)
 {
 	struct span span = { 0 };
 	int r = 0;
 
+	if (put_off(session, events))
+		return;
+	events = session->put_off;
+	session->put_off = 0;
 	session->server->out_len = 0;
-	session->budget = LIMIT_TURN_COST;
 	session->has_sent = session->has_handled = false;
 	if (events & LOOP_WRITE) {
 		session->is_blocked = false;
@@ -472,6 +493,7 @@ void session_turn(struct session *session, unsigned events)
 		r = receive(session, &span);
 	if (r == 0)
 		r = work(session, &span);
+	session->user->share = session->budget;
 	if (r == 0)
 		r = keep_rest(session, &span);
 	if (r == 0)

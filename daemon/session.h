@@ -33,6 +33,8 @@ struct session {
 	bool has_frame; /* input holds a whole request that was not handled yet */
 	bool has_sent, has_handled; /* in this turn: a byte, a request */
 	unsigned budget; /* of this turn, see LIMIT_TURN_COST */
+	unsigned put_off; /* events of turns that the user's other connections had no share left for
+			   */
 	size_t n_buffered; /* bytes that the user was charged for */
 	struct buffer input;
 	struct buffer output;
@@ -57,11 +59,12 @@ struct session {
 };
 
 /*
- * Serves a connected, non-blocking stream socket; fd is consumed on success. The server owns the
+ * Serves a connected, non-blocking stream socket that came by a [socket NAME], or by the main one
+ * (""); fd is consumed on success. The server owns the
  * session, which ends by itself. -EUSERS: the user has max_clients_per_user; -ENFILE: the daemon
  * has as many clients as it can.
  */
-int session_new(struct server *server, int fd, struct session **ret_session);
+int session_new(struct server *server, int fd, const char *socket, struct session **ret_session);
 struct session *session_free(struct session *session);
 
 /* One turn; may free the session. */

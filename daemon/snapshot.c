@@ -109,6 +109,24 @@ int snapshot_write(struct snapshot *snapshot, const struct iovec iov[2], size_t 
 	return snapshot->written < total;
 }
 
+int snapshot_append(struct snapshot *snapshot, const void *data, size_t len)
+{
+	struct iovec part = { (void *)(uintptr_t)data, len };
+
+	while (part.iov_len > 0) {
+		ssize_t n = put(snapshot, &part, 1);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		snapshot->written += (size_t)n;
+		part.iov_base = (uint8_t *)part.iov_base + n;
+		part.iov_len -= (size_t)n;
+	}
+	return 0;
+}
+
 /* Immutable, and readable at *ret_data. */
 static int close_for_writing(struct snapshot *snapshot, void **ret_data)
 {

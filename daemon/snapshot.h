@@ -28,6 +28,8 @@ int snapshot_new_unshared(size_t size, struct snapshot **ret_snapshot);
 /* Filled with write(2), not ftruncate: a hole on a full tmpfs would be SIGBUS for a reader. Writes
  * at most max_bytes of what of iov[0..1] is missing; 1: more to do, 0: all there, -errno. */
 int snapshot_write(struct snapshot *snapshot, const struct iovec iov[2], size_t max_bytes);
+/* The same for bytes that come one after the other. 0, -errno. */
+int snapshot_append(struct snapshot *snapshot, const void *data, size_t len);
 /* Seals, maps and checks it; afterwards immutable. */
 int snapshot_seal(struct snapshot *snapshot, uint64_t generation);
 

@@ -1,8 +1,11 @@
 #include "daemon/status.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #include "daemon/held.h"
+#include "daemon/service-pin.h"
+#include "daemon/service-state.h"
 
 /* A loop_now() time as seconds since 1970, for people and other programs. */
 static void put_time(struct json *json, uint64_t at)
@@ -58,17 +61,22 @@ static void put_held(
 	json_end_object(json);
 }
 
-static void put_layer(struct json *json, const struct tree *tree)
+static void put_layer(struct json *json, const struct service *service, const struct tree *tree)
 {
 	const struct kvset *content = tree->content;
 	const struct tree_held *held = &tree->held;
+	char prefix[LIMIT_KEY + 1];
 
 	json_begin_object(json);
-	put_string(json, "prefix", tree->prefix);
+	put_string(json, "prefix", service_state_prefix(service, tree, prefix));
 	put_uint(json, "keys", content ? content->records.n : 0);
 	put_uint(json, "index", content ? content->index : 0);
 	put_string(json, "state", wire_state_name(tree->state));
-	put_age(json, "age_seconds", content != NULL, tree->confirmed_at);
+	json_key(json, "age_seconds");
+	if (content)
+		json_seconds(json, loop_now() - tree->confirmed_at);
+	else
+		json_null(json);
 	if (held->set)
 		put_held(json, held->reason, held->since, held->set->records.n, held->set->digest);
 	else
@@ -81,7 +89,7 @@ static void put_layers(struct json *json, const struct service *service)
 	json_key(json, "layers");
 	json_begin_array(json);
 	for (unsigned i = 0; i < service->n_layers; i++)
-		put_layer(json, service->layers[i].tree);
+		put_layer(json, service, service->layers[i].tree);
 	json_end_array(json);
 }
 
@@ -140,30 +148,72 @@ void status_daemon(const struct server *server, struct json *json)
 	json_end_object(json);
 }
 
+static void put_usec(struct json *json, const char *key, uint64_t usec)
+{
+	json_key(json, key);
+	if (usec != 0)
+		json_seconds(json, usec);
+	else
+		json_null(json);
+}
+
+static void put_frozen(struct json *json, const struct service *service)
+{
+	const struct pin_note *note;
+
+	if (!service_pin_is_frozen(service)) {
+		put_null(json, "frozen");
+		return;
+	}
+	note = &service->pins->frozen;
+	json_key(json, "frozen");
+	json_begin_object(json);
+	put_string(json, "by", note->by);
+	put_usec(json, "since", note->since);
+	put_usec(json, "until", note->until);
+	put_string(json, "reason", note->reason);
+	json_end_object(json);
+}
+
+static void put_backup(struct json *json, const struct backup *backup)
+{
+	uint64_t confirmed_at;
+
+	json_key(json, "backup");
+	json_begin_object(json);
+	json_key(json, "age_seconds");
+	if (backup_is_known(backup, &confirmed_at))
+		json_seconds(json, loop_now() - confirmed_at);
+	else
+		json_null(json);
+	put_string(json, "error", backup_error(backup));
+	json_end_object(json);
+}
+
 void status_service(const struct service *service, struct json *json)
 {
 	struct held held;
 
 	json_begin_object(json);
-	put_string(json, "name", service->name);
+	put_string(json, "name", service_shown_name(service));
 	put_string(json, "state", wire_state_name(service_state(service)));
 	put_uint(json, "generation", service->generation);
 	put_content(json, service->snapshot);
-	put_uint(json, "index", service_index(service));
-	put_age(json, "age_seconds", service->snapshot != NULL, service_confirmed_at(service));
+	put_uint(json, "index", service_state_index(service));
+	json_key(json, "age_seconds");
+	if (service->snapshot)
+		json_seconds(json, service_state_age_usec(service));
+	else
+		json_null(json);
 	put_uint(json, "clients", service->n_users - (service->is_preloaded ? 1 : 0));
 	put_layers(json, service);
 	if (held_find(service, &held))
 		put_held(json, held.reason, held.since, held.n_keys, held.digest);
 	else
 		put_withheld(json, &service->withheld);
-	put_null(json, "frozen");
-	put_uint(json, "overrides", 0);
-	put_error(json, service_error(service));
-	json_key(json, "backup");
-	json_begin_object(json);
-	put_null(json, "age_seconds");
-	put_null(json, "error");
-	json_end_object(json);
+	put_frozen(json, service);
+	put_uint(json, "overrides", service->pins ? service->pins->n_overrides : 0);
+	put_error(json, service_state_error(service));
+	put_backup(json, service->backup);
 	json_end_object(json);
 }

@@ -99,6 +99,20 @@ void tree_resync(struct tree *tree)
 		tree->trees->source->resync(tree->feed);
 }
 
+void tree_restore(struct tree *tree, struct kvset *set, uint64_t confirmed_at)
+{
+	if (tree->has_answered) {
+		kvset_unref(set);
+		return;
+	}
+	if (set) {
+		kvset_unref(tree->content);
+		tree->content = set;
+	}
+	tree->state = WIRE_BACKUP;
+	tree->confirmed_at = confirmed_at;
+}
+
 void tree_observe(struct tree *tree, struct tree_observer *observer)
 {
 	list_append(&tree->observers, &observer->link);
@@ -140,6 +154,7 @@ static void mark_confirmed(struct tree *tree, const char *why)
 		log_warning("%s: no longer held: %s", tree->prefix, why);
 	tree->held.set = kvset_unref(tree->held.set);
 	tree->state = WIRE_LIVE;
+	tree->has_answered = true;
 	tree->confirmed_at = loop_now();
 }
 

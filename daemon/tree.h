@@ -10,6 +10,8 @@
  * Held: an answer that does not look right is kept aside. The contents stay what they were, until
  * the source says so again (confirm), says something else that looks right, or an operator takes
  * what it said (accept).
+ *
+ *   loading --restore--> backup --apply/confirm--> live
  */
 #pragma once
 
@@ -69,6 +71,7 @@ struct tree {
 	char *prefix; /* ends with '/' */
 	struct kvset *content; /* NULL while loading */
 	enum wire_state state;
+	bool has_answered; /* the source has said what the content is; else it is a backup's */
 	uint64_t confirmed_at; /* loop_now() when the source last said this is the content */
 	struct tree_error error;
 	struct tree_held held;
@@ -99,6 +102,13 @@ struct tree *tree_unref(struct tree *tree);
 
 /* An immediate full comparison with the source. */
 void tree_resync(struct tree *tree);
+
+/*
+ * What a backup says of a tree that has no answer yet: answers are compared with it. Takes the set,
+ * which may lack keys that a higher layer had, too; NULL: only the state changes. confirmed_at is
+ * loop_now() time and may lie before the clock began.
+ */
+void tree_restore(struct tree *tree, struct kvset *set, uint64_t confirmed_at);
 
 void tree_observe(struct tree *tree, struct tree_observer *observer);
 void tree_unobserve(struct tree_observer *observer);

@@ -37,6 +37,7 @@ void users_init(struct users *users)
 {
 	for (unsigned i = 0; i < USERS_BUCKETS; i++)
 		list_init(&users->buckets[i]);
+	users->n = 0;
 }
 
 int users_add_client(struct users *users, uid_t uid, struct user **ret_user)
@@ -55,10 +56,12 @@ int users_add_client(struct users *users, uid_t uid, struct user **ret_user)
 	user = calloc(1, sizeof(*user));
 	if (!user)
 		return -ENOMEM;
+	user->users = users;
 	user->uid = uid;
 	user->n_clients = 1;
 	list_init(&user->absent);
 	list_append(bucket, &user->link);
+	users->n++;
 	*ret_user = user;
 	return 0;
 }
@@ -68,6 +71,7 @@ void user_remove_client(struct user *user)
 	if (--user->n_clients > 0)
 		return;
 	list_unlink(&user->link);
+	user->users->n--;
 	free(user);
 }
 

@@ -12,11 +12,14 @@
 
 struct users {
 	struct list buckets[USERS_BUCKETS]; /* user::link */
+	unsigned n;
 };
 
 struct user {
 	struct list link; /* users::buckets */
+	struct users *users;
 	uid_t uid;
+	unsigned share_turn, share; /* see server_share() */
 	unsigned n_clients; /* the user is freed with the last one */
 	size_t n_buffered; /* bytes */
 	struct list absent; /* absent::link */

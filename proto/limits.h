@@ -32,6 +32,7 @@
 #define LIMIT_SESSION_SERVICES 256 /* services that one connection may keep alive */
 #define LIMIT_ABSENT_PER_USER 1024 /* opened services without a key, per user: names are free */
 #define LIMIT_CLIENTS_PER_USER 4096 /* default of max_clients_per_user; root is exempt */
+#define LIMIT_PASSED_SOCKETS 256 /* of the service manager: an unbounded list is a mistake */
 #define LIMIT_BACKLOG 1024 /* connections the kernel queues while the loop is busy */
 #define LIMIT_HELLO_USEC 5000000 /* a client that says nothing holds its place this long */
 #define LIMIT_REQUEST_USEC 10000000 /* from the first byte of a frame to its last */
@@ -44,6 +45,9 @@
 #define LIMIT_EXPLAIN_VALUE (16u << 10) /* of each layer's value: it is for people to look at */
 #define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
+#define LIMIT_SHARE_COST                                                                           \
+	256 /* of one user in one loop turn while there are others: they wait it                   \
+	     */
 #define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */
 #define LIMIT_DESCRIPTORS                                                                          \
 	2 /* sent and not yet taken, per connection: the kernel counts them                        \
@@ -106,6 +110,7 @@
 	256 /* polls under way, or left behind: more connections than an agent grants */
 #define LIMIT_LEDGER_SLACK_USEC 2000000 /* a busy agent ends a poll a little late */
 #define LIMIT_OVERDUE_USEC 30000000 /* beyond any stall that ends by itself: no watchdog then */
+#define LIMIT_IDLE_MIN_USEC 1000000 /* of an exit: a start takes about a tenth of that */
 #define LIMIT_TOKEN 4096 /* a Consul token is a UUID of 36 bytes */
 
 /* HTTP. */
@@ -134,6 +139,7 @@
 #define LIMIT_CONFIG_SECTION 49 /* likewise section names */
 #define LIMIT_CONFIG_WORDS 1024 /* of one list; a service name each would be 64 kB of preload */
 #define LIMIT_CONFIG_RULES 1024 /* [service] sections: each is tried for each new service */
+#define LIMIT_CONFIG_SOCKETS 128 /* [socket NAME]: one for each container of a host */
 #define LIMIT_CONFIG_LABELS 256 /* [labels] of one host */
 #define LIMIT_DIRECTORY_DEPTH 32 /* of the directory source: a deeper tree is a loop */
 
@@ -153,3 +159,22 @@
 #define LIMIT_DIRECTORY_WRITERS 256 /* files remembered as being written */
 #define LIMIT_DIRECTORY_AGAIN_USEC 20000 /* between the scans of LIMIT_DIRECTORY_RETRIES */
 #define LIMIT_DIRECTORY_POLL_USEC 1000000 /* where inotify has no watches left */
+
+/* Backups. */
+#define LIMIT_BACKUP_NAMES 8192 /* of a backup: 16 prefixes of a configuration line each, twice */
+#define LIMIT_BACKUP_WRITE_USEC 1000000 /* one write of one service in this time: disks wear */
+#define LIMIT_BACKUP_RETRY_MAX_USEC 30000000 /* a disk that failed is tried again this often */
+#define LIMIT_BACKUP_STOP_USEC 5000000 /* a stop waits this long for a disk that is stuck */
+#define LIMIT_BACKUP_SLICE (1u << 20) /* read, hashed and copied in one turn: under 1 ms */
+#define LIMIT_AWAITED_USEC 60000000 /* clients of the daemon before come back in this time */
+#define LIMIT_BACKUP_LIST (128u << 20) /* names of services in use; a million of the longest */
+#define DEFAULT_KEEP 8 /* generations of a service that can be gone back to */
+#define DEFAULT_EXPIRE_USEC (UINT64_C(30) * 24 * 3600 * 1000000) /* a month of a service unused */
+
+/* Pins. */
+#define LIMIT_PINS 1024 /* overrides of one service: more belong into the source */
+#define LIMIT_PIN_BY 32 /* "uid 4294967295" */
+#define LIMIT_PIN_REASON 200 /* one line of a status */
+#define LIMIT_PIN_LOOK_USEC 60000000 /* ends are by the wall clock, which may be set */
+#define LIMIT_EXPIRE_LOOK_USEC                                                                     \
+	UINT64_C(3600000000) /* backups are looked through for old ones this often */

@@ -32,18 +32,23 @@ static bool input_take_le64(struct input *input, uint64_t *ret)
 	return true;
 }
 
-/* A byte of length and that many bytes: a service name in front of something else. */
-static bool input_take_name(struct input *input, struct wire_request *request)
+/* A byte of length and that many bytes. */
+static bool input_take_short(struct input *input, const char **ret_text, size_t *ret_len)
 {
 	uint8_t len;
 
 	if (!input_take(input, &len, 1) || input->len < len)
 		return false;
-	request->service = (const char *)input->data;
-	request->service_len = len;
+	*ret_text = (const char *)input->data;
+	*ret_len = len;
 	input->data += len;
 	input->len -= len;
 	return true;
+}
+
+static bool input_take_name(struct input *input, struct wire_request *request)
+{
+	return input_take_short(input, &request->service, &request->service_len);
 }
 
 static void input_take_rest(struct input *input, const char **ret_text, size_t *ret_len)
@@ -110,6 +115,24 @@ static bool parse_accept(struct input *input, struct wire_request *request)
 	return true;
 }
 
+static bool parse_pin(struct input *input, struct wire_request *request)
+{
+	le16 key_len;
+
+	if (!input_take(input, &request->what, 1) ||
+		!input_take_le64(input, &request->duration_usec) ||
+		!input_take_short(input, &request->service, &request->service_len) ||
+		!input_take_short(input, &request->reason, &request->reason_len) ||
+		!input_take(input, &key_len, sizeof(key_len)) || input->len < le16_get(key_len))
+		return false;
+	request->key = (const char *)input->data;
+	request->key_len = le16_get(key_len);
+	input->data += request->key_len;
+	input->len -= request->key_len;
+	input_take_rest(input, &request->value, &request->value_len);
+	return true;
+}
+
 static bool parse(unsigned op, struct input *input, struct wire_request *request)
 {
 	switch ((enum wire_op)op) {
@@ -147,6 +170,16 @@ static bool parse(unsigned op, struct input *input, struct wire_request *request
 		return true;
 	case WIRE_ACCEPT:
 		return parse_accept(input, request);
+	case WIRE_HISTORY:
+		input_take_rest(input, &request->service, &request->service_len);
+		return true;
+	case WIRE_RECALL:
+		if (!input_take_le64(input, &request->generation))
+			return false;
+		input_take_rest(input, &request->service, &request->service_len);
+		return true;
+	case WIRE_PIN:
+		return parse_pin(input, request);
 	}
 	return false;
 }
@@ -200,6 +233,21 @@ static void encode_accept(struct output *output, const struct wire_request *requ
 	output_put(output, request->service, request->service_len);
 }
 
+static void encode_pin(struct output *output, const struct wire_request *request)
+{
+	uint8_t reason_len = (uint8_t)request->reason_len;
+	le16 key_len = le16_of((uint16_t)request->key_len);
+
+	output_put(output, &request->what, 1);
+	output_put_le64(output, request->duration_usec);
+	output_put_name(output, request);
+	output_put(output, &reason_len, 1);
+	output_put(output, request->reason, request->reason_len);
+	output_put(output, &key_len, sizeof(key_len));
+	output_put(output, request->key, request->key_len);
+	output_put(output, request->value, request->value_len);
+}
+
 static void encode(unsigned op, struct output *output, const struct wire_request *request)
 {
 	le32 timeout = le32_of(request->timeout_ms);
@@ -241,6 +289,16 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 		output_put(output, &timeout, sizeof(timeout));
 		output_put(output, request->service, request->service_len);
 		return;
+	case WIRE_HISTORY:
+		output_put(output, request->service, request->service_len);
+		return;
+	case WIRE_RECALL:
+		output_put_le64(output, request->generation);
+		output_put(output, request->service, request->service_len);
+		return;
+	case WIRE_PIN:
+		encode_pin(output, request);
+		return;
 	case WIRE_GENFILE:
 		return;
 	case WIRE_ACCEPT:
@@ -251,7 +309,7 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 
 static bool is_op(unsigned op)
 {
-	return op >= WIRE_HELLO && op <= WIRE_EXPLAIN;
+	return (op >= WIRE_HELLO && op <= WIRE_EXPLAIN) || (op >= WIRE_HISTORY && op <= WIRE_PIN);
 }
 
 struct wire_header wire_header_of(size_t length, unsigned op, unsigned status, uint32_t tag)
@@ -377,7 +435,8 @@ ssize_t wire_encode(
 
 	if (!is_op(op))
 		return -EOPNOTSUPP;
-	if (request->service_len > UINT8_MAX || request->key_len > LIMIT_FRAME)
+	if (request->service_len > UINT8_MAX || request->key_len > LIMIT_FRAME ||
+		request->reason_len > UINT8_MAX || request->value_len > LIMIT_FRAME)
 		return -EMSGSIZE;
 	encode(op, &output, request);
 	if (output.len > size || output.len - sizeof(header) > LIMIT_FRAME)

@@ -84,6 +84,30 @@ enum wire_op {
 	 * reply: struct wire_explain, then per layer, lowest first: struct wire_layer, prefix, the
 	 *        value's first bytes
 	 */
+	WIRE_HISTORY = 16,
+	/* What the disk has of a service; for its readers and for operators.
+	 * req:   service name
+	 * reply: JSON objects, separated by commas, newest generation first. Status NO_KEY: nothing
+	 */
+	WIRE_RECALL = 17,
+	/* One generation of the history.
+	 * req:   le64 generation, service name
+	 * reply: empty, with a descriptor of the backup (proto/backup-format.h). Status NO_KEY
+	 */
+	WIRE_PIN = 18,
+	/* For operators: what a service serves, other than what its source says.
+	 * req:   u8 what (enum wire_pin_what), le64 duration in usec (0: until it is undone),
+	 *        u8 length and service name, u8 length and reason, le16 length and key, value
+	 * reply: one line of text
+	 */
+};
+
+enum wire_pin_what {
+	WIRE_PIN_FREEZE = 1, /* key: a generation, "previous", "before:SECONDS", "digest:HEX" */
+	WIRE_PIN_THAW = 2,
+	WIRE_PIN_OVERRIDE = 3, /* key and value */
+	WIRE_PIN_CLEAR = 4, /* key; empty: all overrides */
+	WIRE_PIN_FORGET = 5, /* key: a generation; empty: all but the one that is served */
 };
 
 enum wire_status {
@@ -218,6 +242,11 @@ struct wire_request {
 	size_t service_len;
 	const char *key; /* GET: key; LIST: prefix; STATUS: text; MGET: the encoded keys */
 	size_t key_len;
+	const char *reason; /* PIN */
+	size_t reason_len;
+	const char *value; /* PIN */
+	size_t value_len;
+	uint64_t duration_usec; /* PIN */
 	uint32_t timeout_ms;
 	uint16_t min_major, max_major, image_major;
 	uint8_t what;

@@ -83,6 +83,7 @@ int ccfg_open(const char *service, const struct ccfg_options *options, ccfg **re
 		return r;
 	if (o.flags & CCFG_MANUAL)
 		handle_be_manual(cfg);
+	cfg->may_fall_back = !(o.flags & (CCFG_NO_BACKUP | CCFG_REQUIRE_LIVE));
 	no_wait = o.flags & CCFG_NOWAIT;
 	deadline = no_wait ? CLOCK_NO_WAIT : deadline_after_ms(o.timeout_ms);
 	r = no_wait ? handle_open_now(cfg) : handle_open(cfg, deadline);

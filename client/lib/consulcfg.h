@@ -56,7 +56,9 @@ typedef struct ccfg_view ccfg_view;
 #define CCFG_REQUIRE_LIVE 0x2u
 
 /*
- * Where there is no daemon, do not read the service's newest backup from the disk instead.
+ * Where there is no daemon, do not read the service's newest backup from the disk instead. Without
+ * this flag the handle opens with it, if this user may read it: state CCFG_BACKUP, until a daemon
+ * answers.
  */
 #define CCFG_NO_BACKUP 0x4u
 
@@ -84,7 +86,7 @@ struct ccfg_options {
  *   -E2BIG            options has fields that this library does not know
  *   -ENAMETOOLONG     the socket's path does not fit into a socket address
  *   -ENOENT, -ECONNREFUSED, -ECONNRESET
- *                     no daemon at the socket within the time
+ *                     no daemon at the socket within the time, and no backup
  *   -EACCES           this user may not read the service, or not connect to the socket
  *   -ETIMEDOUT        a daemon, but no data within the time, or with CCFG_REQUIRE_LIVE no live data
  *   -ENOBUFS          the daemon is at a limit: connections of this user, or services
@@ -296,7 +298,7 @@ enum ccfg_state {
 	CCFG_LOADING = 0, /* no data yet */
 	CCFG_LIVE = 1, /* the source answers */
 	CCFG_STALE = 2, /* the source, or the daemon, is away: the copy in memory */
-	CCFG_BACKUP = 3, /* from disk, not yet confirmed by the source */
+	CCFG_BACKUP = 3, /* from disk (the daemon's, or read here), not yet confirmed */
 	CCFG_HELD = 4, /* a suspicious answer of the source is withheld */
 	CCFG_FROZEN = 5 /* an operator keeps this content */
 };
@@ -317,8 +319,9 @@ struct ccfg_info {
 
 /*
  * Asks the daemon how fresh the handle's content is. When it does not answer, the state is
- * CCFG_STALE (CCFG_LOADING without data), the age counts on from the last answer and `error` says
- * why: a dead daemon never shows as live. 0, or -EINVAL when ret_info->size is too small.
+ * CCFG_STALE (CCFG_LOADING without data, CCFG_BACKUP with what the disk had at open), the age
+ * counts on from the last answer and `error` says why: a dead daemon never shows as live. 0, or
+ * -EINVAL when ret_info->size is too small.
  */
 int ccfg_info(ccfg *cfg, struct ccfg_info *ret_info);
 

@@ -64,6 +64,8 @@ static enum ccfg_state judge(struct ccfg *h)
 {
 	if (handle_newest(h)->generation == 0)
 		return CCFG_LOADING;
+	if (h->is_backup)
+		return CCFG_BACKUP;
 	/* A new daemon that has nothing yet: what is held is a copy in memory. */
 	if (h->asking_error < 0 || h->state == WIRE_LOADING || h->state > WIRE_FROZEN)
 		return CCFG_STALE;
@@ -82,6 +84,10 @@ static bool take_shown(struct ccfg *h)
 	/* With something newer untaken it may be another service's by now. */
 	if (!h->is_manual && atomic_load(&slot->change) != f->change)
 		return false;
+	/* A backup from before the host started has an age that does not fit there. */
+	if (atomic_load_explicit(&slot->confirmed_at, memory_order_relaxed) == 0)
+		return false;
+	h->is_backup = false;
 	h->state = genmap_is_alive(f->map, clock_boottime_usec() * NSEC_PER_USEC)
 			   ? atomic_load_explicit(&slot->state, memory_order_relaxed)
 			   : (uint32_t)WIRE_STALE;
@@ -103,11 +109,11 @@ static uint64_t count_unparsable(const struct ccfg *h)
 
 static uint64_t age_of(const struct ccfg *h)
 {
-	uint64_t now = clock_boottime_usec();
+	uint64_t age = clock_boottime_usec() - h->confirmed_at;
 
 	if (h->confirmed_at == 0)
 		return UINT64_MAX;
-	return now > h->confirmed_at ? now - h->confirmed_at : 0;
+	return age <= INT64_MAX ? age : 0;
 }
 
 void handle_ask(struct ccfg *h, struct handle_info *ret_info)

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sched.h>
 
+#include "client/lib/fallback.h"
 #include "client/lib/fork.h"
 #include "proto/key.h"
 
@@ -111,7 +112,8 @@ void handle_take_info(struct ccfg *h, const struct wire_info *info)
 	uint64_t now = clock_boottime_usec(), age = le64_get(info->age_usec);
 
 	h->state = le32_get(info->state);
-	h->confirmed_at = age < now ? now - age : 0;
+	h->confirmed_at = now - age;
+	h->is_backup = false;
 }
 
 /* Readers may be in the middle of it: freed when none is. */
@@ -342,6 +344,27 @@ static bool is_refusal(int error)
 	return true;
 }
 
+/* Whether a backup is what there is from now on. */
+static bool fall_back(struct ccfg *h)
+{
+	struct fallback found;
+
+	if (!h->may_fall_back || fallback_read(link_path(&h->follow.link), h->service, &found) < 0)
+		return false;
+	h->is_backup = true;
+	h->state = WIRE_BACKUP;
+	h->confirmed_at = clock_boottime_usec() - found.age_usec;
+	h->index = found.index;
+	h->follow.generation = found.view->generation;
+	view_unref(publish(h, found.view));
+	return true;
+}
+
+static bool is_absent(int error)
+{
+	return error == -ENOENT || error == -ECONNREFUSED;
+}
+
 int handle_open(struct ccfg *h, uint64_t deadline)
 {
 	while (handle_newest(h)->generation == 0) {
@@ -349,8 +372,12 @@ int handle_open(struct ccfg *h, uint64_t deadline)
 
 		if (is_refusal(r))
 			return r;
+		if (is_absent(r) && fall_back(h))
+			return 0;
 		if (handle_newest(h)->generation == 0 && clock_now_usec() >= deadline)
-			return link_is_up(&h->follow.link) ? -ETIMEDOUT : h->follow.error;
+			return !link_is_greeted(&h->follow.link) && fall_back(h) ? 0
+			       : link_is_up(&h->follow.link)			 ? -ETIMEDOUT
+										 : h->follow.error;
 	}
 	return 0;
 }
@@ -358,6 +385,8 @@ int handle_open(struct ccfg *h, uint64_t deadline)
 int handle_open_now(struct ccfg *h)
 {
 	refresh(h);
+	if (handle_newest(h)->generation == 0 && !link_is_greeted(&h->follow.link))
+		(void)fall_back(h);
 	return is_refusal(h->follow.error) ? h->follow.error : 0;
 }
 

@@ -26,6 +26,7 @@ struct ccfg {
 	char service[LIMIT_SERVICE_NAME + 1];
 	bool is_manual; /* reads take nothing: only dispatch and wait do */
 	bool is_fixed; /* an image from a file */
+	bool may_fall_back; /* to a backup, where there is no daemon at open */
 	_Atomic uint64_t epoch; /* fork_epoch() for which the rest is good */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* the view, or is_busy fell */
@@ -33,7 +34,9 @@ struct ccfg {
 
 	/* Under the lock. */
 	uint32_t state; /* enum wire_state as the daemon last said */
-	uint64_t confirmed_at; /* by the source, usec of CLOCK_BOOTTIME; 0: not known */
+	uint64_t confirmed_at; /* by the source, usec of CLOCK_BOOTTIME; 0: not known; a difference
+				* to now is right also when it was before the host started */
+	bool is_backup; /* the view is from the disk, and no daemon has spoken since */
 	struct backoff asking; /* the daemon about the service */
 	int asking_error;
 	uint64_t index; /* Consul's */

@@ -92,42 +92,101 @@ int view_map(int fd, uint64_t generation, struct ccfg_view **ret_view)
 	return open_view(data, (size_t)st.st_size, generation, ret_view);
 }
 
-static int read_all(int fd, uint8_t *data, size_t size)
+static int read_all(int fd, uint8_t *data, size_t size, off_t off)
 {
 	while (size > 0) {
-		ssize_t n = read(fd, data, size);
+		ssize_t n = pread(fd, data, size, off);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -EBADMSG;
 		data += n;
+		off += n;
 		size -= (size_t)n;
 	}
 	return 0;
 }
 
+/* The image, which is the first `size` bytes. */
+static int read_image(int fd, size_t size, void **ret_data)
+{
+	void *data;
+	int r = secret_map(size, &data);
+
+	if (r < 0)
+		return r;
+	r = read_all(fd, data, size, 0);
+	if (r < 0) {
+		secret_unmap(data, size);
+		return r;
+	}
+	*ret_data = data;
+	return 0;
+}
+
+/* Of a regular file: -EBADMSG when it is something else. */
+static int measure(int fd, size_t *ret_size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(struct image_header) ||
+		st.st_size > (off_t)(IMAGE_MAX_SIZE + BACKUP_TAIL))
+		return -EBADMSG;
+	*ret_size = (size_t)st.st_size;
+	return 0;
+}
+
+int view_read_backup(
+	int fd, const char *service, struct ccfg_view **ret_view, struct backup_footer *ret_footer)
+{
+	uint8_t tail[BACKUP_TAIL];
+	struct backup_format backup = { .names = NULL };
+	size_t size = 0, n;
+	void *data;
+	int r = measure(fd, &size);
+
+	if (r < 0)
+		return r;
+	n = MIN(size, sizeof(tail));
+	r = read_all(fd, tail, n, (off_t)(size - n));
+	if (r == 0)
+		r = backup_format_read(tail, n, size, &backup);
+	if (r < 0)
+		return r;
+	if (service && !backup_format_is_of(&backup, service))
+		return -EBADMSG;
+	size = le64_get(backup.footer.image_size);
+	r = read_image(fd, size, &data);
+	if (r < 0)
+		return r;
+	if (hash_key(data, size, 0) != le64_get(backup.footer.image_hash)) {
+		secret_unmap(data, size);
+		return -EBADMSG;
+	}
+	*ret_footer = backup.footer;
+	return open_view(data, size, le64_get(backup.footer.generation), ret_view);
+}
+
 int view_read(const char *path, struct ccfg_view **ret_view)
 {
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
+	struct backup_footer footer;
+	size_t size;
 	void *data;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(struct image_header) ||
-		st.st_size > (off_t)IMAGE_MAX_SIZE)
-		return -EBADMSG;
-	r = secret_map((size_t)st.st_size, &data);
-	if (r < 0)
+	r = view_read_backup(fd, NULL, ret_view, &footer);
+	if (r != -EBADMSG)
 		return r;
-	r = read_all(fd, data, (size_t)st.st_size);
-	if (r < 0) {
-		secret_unmap(data, (size_t)st.st_size);
-		return r;
-	}
-	return open_view(data, (size_t)st.st_size, 1, ret_view);
+	r = measure(fd, &size);
+	if (r == 0)
+		r = read_image(fd, size, &data);
+	return r < 0 ? r : open_view(data, size, 1, ret_view);
 }
 
 struct ccfg_view *view_ref(struct ccfg_view *view)

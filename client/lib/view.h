@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 #include "client/lib/consulcfg.h"
-#include "proto/image.h"
+#include "proto/backup-format.h"
 
 struct ccfg_view {
 	_Atomic unsigned refs;
@@ -29,7 +29,15 @@ int view_new(const struct records *records, uint64_t digest, uint64_t generation
  */
 int view_map(int fd, uint64_t generation, struct ccfg_view **ret_view);
 
-/* Reads an image from a regular file into memory of its own: files can be cut while mapped. */
+/*
+ * Reads a backup, which must be of that service (NULL: of any), and checks all of it. 0; -EBADMSG;
+ * -EPROTONOSUPPORT: of another major version; other -errno.
+ */
+int view_read_backup(
+	int fd, const char *service, struct ccfg_view **ret_view, struct backup_footer *ret_footer);
+
+/* Reads an image, alone or in a backup, from a regular file into memory of its own: files can be
+ * cut while mapped. */
 int view_read(const char *path, struct ccfg_view **ret_view);
 
 struct ccfg_view *view_ref(struct ccfg_view *view);

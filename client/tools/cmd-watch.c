@@ -194,7 +194,7 @@ static int run_watch(struct watch *watch)
 	ccfg *cfg = NULL;
 	int r, exit_code;
 
-	r = opener_open(watch->context, watch->service, watch->timeout_usec, 0, &cfg);
+	r = opener_open(watch->context, watch->service, watch->timeout_usec, CCFG_NO_BACKUP, &cfg);
 	exit_code =
 		r == 0 ? follow(watch, cfg)
 		       : opener_complain(watch->context, watch->service, watch->timeout_usec, r);

@@ -19,6 +19,13 @@ static const struct verb *const verbs[] = {
 	&cmd_status,
 	&cmd_accept,
 	&cmd_resync,
+	&cmd_history,
+	&cmd_diff,
+	&cmd_freeze,
+	&cmd_thaw,
+	&cmd_override,
+	&cmd_forget,
+	&cmd_dump,
 };
 
 static const struct verb *find_verb(const char *name)

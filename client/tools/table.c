@@ -25,6 +25,7 @@ struct service {
 	char frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE];
 	char error_kind[CELL_SIZE], error_message[TEXT_SIZE], retry[CELL_SIZE];
 	char backup_error[TEXT_SIZE];
+	char overrides[CELL_SIZE];
 };
 
 struct services {
@@ -68,6 +69,7 @@ static const struct field service_fields[] = {
 	FIELD(service, "last_error.message", error_message),
 	FIELD(service, "last_error.retry_in_seconds", retry),
 	FIELD(service, "backup.error", backup_error),
+	FIELD(service, "overrides", overrides),
 };
 
 /* Escaped: names and messages come from elsewhere and go to a terminal. */
@@ -117,12 +119,18 @@ static void on_service_member(
 	take(service_fields, ARRAY_SIZE(service_fields), &services->all[item], path, text, len);
 }
 
+static bool has_overrides(const struct service *service)
+{
+	return strtoul(service->overrides, NULL, 10) > 0;
+}
+
 /* The order of lines: what needs somebody first. */
 static unsigned urgency(const struct service *service)
 {
 	static const enum wire_state order[] = { WIRE_LIVE, WIRE_STALE, WIRE_BACKUP, WIRE_LOADING,
 		WIRE_HELD, WIRE_FROZEN };
-	bool is_troubled = service->error_message[0] != '\0' || service->backup_error[0] != '\0';
+	bool is_troubled = service->error_message[0] != '\0' || service->backup_error[0] != '\0' ||
+			   has_overrides(service);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
 		if (service->state == (unsigned)order[i])
@@ -205,6 +213,11 @@ static void print_trouble(struct output *output, const struct service *service)
 			"    the source is away, clients read the copy %s: check the "
 			"source; nothing is lost meanwhile\n",
 			service->state == WIRE_STALE ? "in memory" : "from disk");
+	if (has_overrides(service))
+		print_format(output,
+			"    %s keys have values of operators: consulcfg-override --clear %s "
+			"takes the source's\n",
+			service->overrides, service->name);
 	if (service->backup_error[0] != '\0')
 		print_format(output, "    no backup: %s: check the state directory\n",
 			service->backup_error);

@@ -30,6 +30,9 @@ static void check_round_trip(unsigned op, const struct wire_request *request)
 	assert(is_same_text(
 		again.service, again.service_len, request->service, request->service_len));
 	assert(is_same_text(again.key, again.key_len, request->key, request->key_len));
+	assert(is_same_text(again.reason, again.reason_len, request->reason, request->reason_len));
+	assert(is_same_text(again.value, again.value_len, request->value, request->value_len));
+	assert(again.duration_usec == request->duration_usec);
 }
 
 static void walk_keys(const struct wire_request *request)

@@ -22,12 +22,19 @@ while IFS=: read -r line path; do
     [ -e "$path" ] || complain "HACKING.md:$line: there is no $path"
 done < <(grep -noE '`(proto|daemon|client|tests|man|systemd)/[A-Za-z0-9_./-]+`' HACKING.md | tr -d '`')
 
+# Tests by file and name.
+# shellcheck disable=SC2016 # backquotes as they are
+while IFS=: read -r file name; do
+    grep -qs "${name# }" "tests/$file" || complain "tests/README.md: there is no ${name# } in tests/$file"
+done < <(grep -oE '`(unit|system|fuzz)/[A-Za-z0-9_.-]+(: [a-z0-9_]+)?`' tests/README.md | tr -d '`')
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 page=man/consulcfgd.conf.5.scd
 known=$(
     sed -nE 's/^\t\{ "([a-z]+)", "([a-z0-9_]+)",.*/\1.\2/p' daemon/config-table.c
     grep -oE 'draft->key, "[a-z_]+"' daemon/config-rule.c | sed -E 's/.*"(.*)"/service.\1/'
+    grep -oE 'draft->key, "[a-z_]+"' daemon/config-socket.c | sed -E 's/.*"(.*)"/socket.\1/'
 )
 documented=$(awk '
     /^# / { section = match($0, /\[[a-z]+/) ? substr($0, RSTART + 1, RLENGTH - 1) : "" }

@@ -16,7 +16,7 @@ from support.python import import_package
 
 # --- order ------------------------------------------------------------------------------------------------------------
 
-ONE_WORKER = {"test_systemd.py"}  # their tests share something dear, which is made once in each worker
+ONE_WORKER = {"test_package.py", "test_systemd.py"}  # the tests of one share something dear: one worker has them all
 
 
 def pytest_collection_modifyitems(items):
@@ -64,8 +64,9 @@ def pytest_xdist_make_scheduler(config, log):
         def _send_next(self, node):
             """One test, or all that belong on one worker."""
             count = min(1, len(self.pending))
-            if count and self._module(self.pending[0]) in ONE_WORKER:
-                count = sum(self._module(number) in ONE_WORKER for number in self.pending)
+            module = self._module(self.pending[0]) if count else None
+            if module in ONE_WORKER:
+                count = sum(self._module(number) == module for number in self.pending)
             self._send_tests(node, count)
 
     return OneAtATime(config, log)

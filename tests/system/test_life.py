@@ -211,8 +211,8 @@ def test_watchdog_is_silent_where_none_is_wanted(daemon, tree):
 @pytest.fixture
 def activated(daemon, tree):
     """A daemon that systemd-socket-activate starts at the first connection; listen: its words for a Daemon."""
-    def start(listen=lambda running: ("-l", str(running.socket))):
-        running = daemon(source=tree.source, start=False, socket_option=False)
+    def start(listen=lambda running: ("-l", str(running.socket)), config=None):
+        running = daemon(source=tree.source, start=False, socket_option=False, config=config)
         kept = {**running.environment(), "PATH": os.environ["PATH"]}
         passed = [f"--setenv={name}={value}" for name, value in kept.items()
                   if name in ("NOTIFY_SOCKET", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LC_ALL", "PATH")]
@@ -243,6 +243,25 @@ def test_several_passed_sockets_serve_all(activated, tree, service_name, prefix)
     for path in running.short / "other", running.socket:
         done = running.cli("get", "--socket", path, service_name, "a", check=True)
         assert done.stdout == b"1\n"
+
+
+def test_unused_daemon_on_a_passed_socket_ends_by_itself_and_a_used_one_does_not(activated, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = activated(config="[exit]\nidle=1s\n")
+    watcher = running.popen_cli("watch", service_name)
+    wait_until(lambda: "READY" in str(running.notify.messages), 10, "the daemon that the client starts")
+    holds_for(lambda: running.process.running, 1.5, "the daemon that is used")
+    watcher.end()
+    assert running.process.wait(10) == 0
+    assert "ends until the next client comes" in running.log()
+    assert running.notify.values("STOPPING") == ["1"]
+    assert running.socket.is_socket()
+
+
+def test_daemon_with_a_socket_of_its_own_does_not_end_and_says_why(daemon, tree):
+    running = daemon(source=tree.source, config="[exit]\nidle=1s\n")
+    holds_for(lambda: running.process.running, 1.5, "the daemon that nobody would start again")
+    assert "[exit] idle: without a socket of the service manager" in running.log()
 
 
 @pytest.mark.parametrize("kind", ["internet", "datagram"])

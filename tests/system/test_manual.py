@@ -7,7 +7,8 @@ import pytest
 from support import ROOT, process
 from support.daemon import build_directory
 
-VERBS = ("get", "list", "watch", "exec", "render", "explain", "check", "status", "accept", "resync")
+VERBS = ("get", "list", "watch", "exec", "render", "explain", "check", "status", "accept", "resync", "history", "diff",
+         "freeze", "thaw", "override", "forget", "dump")
 COMMON = "OPTIONS OF EVERY VERB"
 PROGRAMS = {  # program: (page, sections that describe its options)
     "consulcfgd": ("consulcfgd.8", ["OPTIONS"]),

@@ -1,6 +1,8 @@
 """Our units under a real systemd: what `meson install` brings, on the directory source."""
 
+import json
 import os
+import re
 import signal
 
 import pytest
@@ -16,6 +18,22 @@ UNITS = "/etc/systemd/system"
 CONFIG = "/etc/consulcfgd/consulcfgd.conf"
 DIRECTORY = "/etc/consulcfgd/consulcfgd.conf.d/10-source.conf"
 KEY = "/srv/tree/config/billing/db/url"
+TOKEN = "/etc/consulcfgd/token"
+EXAMPLES = "/usr/share/doc/consulcfgd/examples"
+
+# In there there is no Consul: this has no keys, and writes down the tokens that it is shown.
+CONSUL = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        with open("/run/tokens", "a") as file:
+            print(repr(self.headers["X-Consul-Token"]), file=file)
+        self.send_response(404)
+        self.send_header("X-Consul-Index", "1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+http.server.ThreadingHTTPServer(("127.0.0.1", 8500), Handler).serve_forever()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +44,8 @@ def booted(tmp_path_factory):
     done = process.run(["meson", "install", "-C", build_directory(), "--no-rebuild", "--quiet", "--destdir", installed])
     assert done.returncode == 0, done.stderr.decode()
     system = Systemd(directory, installed)
+    system.run("systemd-sysusers")
+    system.run("systemd-tmpfiles", "--create")
     # systemd sends SIGCONT behind each SIGTERM. It takes away the SIGSTOP by which the leak sanitizer, at the end of the
     # daemon, holds its own process: both then wait for ever. The other tests look for leaks.
     system.write(f"/run/systemd/system/{SERVICE}.d/sanitizer.conf", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n")
@@ -45,6 +65,17 @@ def system(booted):
     booted.systemctl("stop", SOCKET, SERVICE)
     report = process.sanitizer_report(booted.journal(SERVICE).encode())
     assert not report, report
+
+
+def drop_in(system, name, text):
+    system.write(f"{UNITS}/{SERVICE}.d/{name}.conf", text)
+    system.systemctl("daemon-reload")
+
+
+def exposure(system):
+    """What systemd thinks of the service as it is set up now: 0 is safe, 10 is not."""
+    said = system.run("systemd-analyze", "security", "--no-pager", SERVICE).stdout.decode()
+    return float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)[1])
 
 
 def get(system, *options):
@@ -91,11 +122,10 @@ def test_stop_is_clean_and_the_runtime_directory_stays(system):
 
 
 def test_broken_configuration_is_a_failed_start_with_its_line_in_the_journal(system):
-    system.write(f"{UNITS}/{SERVICE}.d/once.conf", "[Service]\nRestart=no\n")
-    system.systemctl("daemon-reload")
     system.write(CONFIG, "[services]\nlinger=soon\n")
     assert system.systemctl("start", SERVICE, check=False).returncode == 1
     assert system.show(SERVICE, "ExecMainStatus") == "2"
+    assert system.show(SERVICE, "NRestarts") == "0", "the same mistake is not tried again"
     assert f"{CONFIG}:2: " in system.journal(SERVICE)
 
 
@@ -120,10 +150,25 @@ def test_a_client_of_the_socket_survives_the_end_of_the_daemon(system):
     system.wait_show(SERVICE, "NRestarts", lambda text: int(text) >= 1)
 
 
+def test_unused_daemon_ends_and_every_later_client_revives_it(system):
+    """Clients come just before, while and after the daemon ends: each is served."""
+    system.write(CONFIG, "[exit]\nidle=1s\n")
+    system.systemctl("start", SOCKET)
+    pids = set()
+    for pause in (0.8, 0.95, 0.98, 1.0, 1.02, 1.05, 1.1, 1.2):
+        assert get(system, "-t", "10") == b"postgres://one\n"
+        pids.add(system.show(SERVICE, "MainPID"))
+        system.run("sleep", str(pause))
+    system.wait_show(SERVICE, "ActiveState", "inactive")
+    assert (system.show(SERVICE, "Result"), system.show(SERVICE, "NRestarts")) == ("success", "0")
+    assert system.show(SOCKET, "SubState") == "listening"
+    assert len(pids) >= 3, "it ended and was started again"
+    assert get(system, "-t", "10") == b"postgres://one\n"
+    system.run("test", "-f", "/run/consulcfgd/generations")
+
+
 def test_watchdog_kills_a_stopped_daemon_and_systemd_restarts_it(system):
-    system.write(f"{UNITS}/{SERVICE}.d/watchdog.conf",
-                 "[Service]\nWatchdogSec=1s\nWatchdogSignal=SIGKILL\nRestartSec=100ms\n")
-    system.systemctl("daemon-reload")
+    drop_in(system, "watchdog", "[Service]\nWatchdogSec=1s\nWatchdogSignal=SIGKILL\nRestartSec=100ms\n")
     system.systemctl("start", SERVICE)
     pid = system.show(SERVICE, "MainPID")
     system.run("kill", f"-{signal.SIGSTOP:d}", pid)
@@ -143,6 +188,60 @@ def test_journal_has_our_lines_with_their_priorities(system):
     errors = system.journal(SERVICE, "-p", "err")
     assert "serving" not in errors and "<3>" not in errors and "consulcfgd: error" not in errors
     assert system.journal(SERVICE, "-p", "info").count(" serving at /run/consulcfgd/socket, source dir\n") == before + 1
+
+
+def test_journal_knows_who_spoke(system):
+    system.systemctl("start", SERVICE)
+    said = [json.loads(line) for line in system.journal(SERVICE, "-o", "json").splitlines()]
+    entry = [entry for entry in said if " serving at " in str(entry.get("MESSAGE"))][-1]
+    assert entry["SYSLOG_IDENTIFIER"] == "consulcfgd" and entry["_SYSTEMD_UNIT"] == SERVICE
+    assert (entry["PRIORITY"], entry["_PID"]) == ("6", system.show(SERVICE, "MainPID"))
+    assert entry["_UID"] == system.run("id", "-u", "consulcfgd").stdout.decode().strip()
+
+
+def test_daemon_runs_as_its_own_user_and_can_do_nothing_else(system):
+    system.systemctl("start", SERVICE)
+    assert get(system) == b"postgres://one\n"
+    uid = int(system.run("id", "-u", "consulcfgd").stdout)
+    assert uid != 0
+    pid = system.show(SERVICE, "MainPID")
+    status = dict(line.split(":\t", 1) for line in
+                  system.run("cat", f"/proc/{pid}/status").stdout.decode().splitlines() if ":\t" in line)
+    assert status["Uid"].split() == [str(uid)] * 4
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    owners = system.run("stat", "-c", "%U %a", "/run/consulcfgd", "/var/lib/consulcfgd").stdout.decode().split("\n")
+    assert owners[:2] == ["consulcfgd 755", "consulcfgd 755"]
+
+
+def test_exposure_is_low_and_lower_without_the_network(system):
+    assert system.show(SERVICE, "PrivateUsers") == "no", "or every client is the same user"
+    assert exposure(system) <= 1.2
+    for example, worst in (("consul-on-localhost.conf", 1.1), ("consul-on-unix-socket.conf", 0.5)):
+        system.run("install", "-D", "-m", "644", f"{EXAMPLES}/{example}", f"{UNITS}/{SERVICE}.d/{example}")
+        system.systemctl("daemon-reload")
+        assert exposure(system) <= worst
+        system.systemctl("restart", SERVICE)
+        assert get(system) == b"postgres://one\n"
+        system.run("rm", f"{UNITS}/{SERVICE}.d/{example}")
+
+
+def test_token_of_root_reaches_consul_as_a_credential(system):
+    system.write(DIRECTORY, "[services]\npreload=billing\n")
+    system.write("/run/consul.py", CONSUL)
+    system.run("systemd-run", "--unit=consul", "/usr/bin/python3", "/run/consul.py")
+    try:
+        system.systemctl("start", SERVICE)
+        wait_until(lambda: system.run("cat", "/run/tokens", check=False).stdout.startswith(b"None\n"), 15,
+                   "a request without one")
+        system.run("sh", "-c", f"umask 077 && echo 5ca1ab1e >{TOKEN} && chown root:root {TOKEN}")
+        system.run("rm", "/run/tokens")
+        system.systemctl("restart", SERVICE)
+        wait_until(lambda: system.run("cat", "/run/tokens", check=False).stdout.startswith(b"'5ca1ab1e'\n"), 15,
+                   "a request with the token")
+    finally:
+        system.systemctl("stop", "consul.service")
+    assert "5ca1ab1e" not in system.journal(SERVICE)
 
 
 def test_nothing_of_it_can_write_to_the_machine(system):

@@ -61,7 +61,8 @@ int fixture_set_up(void **state)
 	f->config.host = (char[]){ "here" };
 	/* No directory: an anonymous one. */
 	assert_int_equal(genfile_new("/dev/null", 16, &f->genfile, &is_lasting), 0);
-	assert_int_equal(services_new(f->loop, f->trees, f->genfile, &f->config, &f->services), 0);
+	assert_int_equal(
+		services_new(f->loop, f->trees, f->genfile, NULL, &f->config, &f->services), 0);
 	assert_int_equal(server_new(f->loop, f->services, &f->fake.source, f->genfile, &f->config,
 				 &f->server),
 		0);
@@ -115,7 +116,7 @@ struct client *client_new(struct fixture *f)
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
 	client->f = f;
 	client->fd = ends[1];
-	assert_int_equal(session_new(f->server, ends[0], &client->session), 0);
+	assert_int_equal(session_new(f->server, ends[0], "", &client->session), 0);
 	return client;
 }
 

@@ -72,6 +72,26 @@ static void the_file_beats_the_environment(void **state)
 	assert_string_equal(config->ca_file, "/env");
 }
 
+static void a_credential_of_the_manager_is_the_token_file_when_nothing_else_is(void **state)
+{
+	struct config_fixture *fixture = *state;
+	char path[192];
+
+	setenv("CREDENTIALS_DIRECTORY", fixture->dir, 1);
+	assert_null(config_fixture_load_well(fixture)->token_file);
+	snprintf(path, sizeof(path), "%s/consul-token", fixture->dir);
+	config_fixture_write_file(path, " ", 1);
+	assert_null(config_fixture_load_well(fixture)->token_file);
+	config_fixture_write_file(path, "5ca1ab1e", 8);
+	assert_string_equal(config_fixture_load_well(fixture)->token_file, path);
+	setenv("CONSUL_HTTP_TOKEN", "5ca1ab1e", 1);
+	assert_null(config_fixture_load_well(fixture)->token_file);
+	unsetenv("CONSUL_HTTP_TOKEN");
+	config_fixture_write(fixture, "[consul]\ntoken_file=/file\n");
+	assert_string_equal(config_fixture_load_well(fixture)->token_file, "/file");
+	assert_return_code(unlink(path), errno);
+}
+
 static void an_address_of_the_environment_becomes_a_url(void **state)
 {
 	static const struct {
@@ -189,6 +209,7 @@ int main(void)
 		TEST(directories_come_from_option_manager_or_default),
 		TEST(the_environment_of_consuls_tools_is_read),
 		TEST(the_file_beats_the_environment),
+		TEST(a_credential_of_the_manager_is_the_token_file_when_nothing_else_is),
 		TEST(an_address_of_the_environment_becomes_a_url),
 		TEST(ssl_of_the_environment_is_for_addresses_without_a_scheme),
 		TEST(a_bad_variable_is_an_error_that_does_not_show_it),

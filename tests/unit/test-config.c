@@ -308,7 +308,7 @@ static void a_bad_setting_of_the_command_line_names_its_option(void **state)
 		{ "consol.wait=2s", "--set: [consol] unknown section" },
 		{ "service a.layers=x", "--set: [service a] layers: 'x'" },
 		{ "service a/b.layers=x/", "--set: [service a/b] this is neither" },
-		{ "exit.idle=5min", "--set: [exit] this section is not supported" },
+		{ "exit.idle=never", "--set: [exit] idle: 'never' is not a duration" },
 		{ "wait=2s", "SECTION.KEY=VALUE" },
 		{ "consul.wait", "SECTION.KEY=VALUE" },
 		{ ".wait=2s", "SECTION.KEY=VALUE" },

@@ -259,7 +259,7 @@ static void a_socket_that_was_handed_over_is_not_removed(void **state)
 	struct stat st;
 	int fd = occupy(place, true);
 
-	assert_int_equal(listener_new(place->f->server, fd, &listener), 0);
+	assert_int_equal(listener_new(place->f->server, fd, "", &listener), 0);
 	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	client = connect_client(place);
 	client_expect(client, say_hello(client), WIRE_OK);

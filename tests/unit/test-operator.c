@@ -5,6 +5,7 @@
 
 #include "daemon/held.h"
 #include "daemon/log.h"
+#include "daemon/service-state.h"
 
 static struct access_subject everybody = { .kind = ACCESS_ANYONE };
 

@@ -111,7 +111,7 @@ static void one_layer_is_published_as_it_is(void **state)
 	struct snapshot *snapshot = LAYERS("b=2 a=1 c=3");
 
 	(void)state;
-	assert_true(snapshot->generation > 7);
+	assert_int_equal(snapshot->generation, 7);
 	assert_int_equal(snapshot->image.n_entries, 3);
 	expect_entries(snapshot, "a=1/0 b=2/0 c=3/0");
 }
@@ -133,8 +133,9 @@ static void of_equal_keys_the_one_of_the_last_layer_wins(void **state)
 	expect_entries(LAYERS("z=1", "a=2"), "a=2/1 z=1/0");
 }
 
-/* As LAYERS(), with keys locked by these globs. */
-static struct snapshot *published_locked(const char *const *layers, char *globs[], unsigned n)
+/* As LAYERS(), with keys of all layers but the n_above last locked by these globs. */
+static struct snapshot *published_locked(
+	const char *const *layers, unsigned n_above, char *globs[], unsigned n)
 {
 	const struct glob_list locks = { globs, n };
 	struct publication *publication;
@@ -145,7 +146,7 @@ static struct snapshot *published_locked(const char *const *layers, char *globs[
 	for (; layers[n_sets]; n_sets++)
 		sets[n_sets] = set_of(layers[n_sets]);
 	assert_int_equal(publication_new(sets, n_sets, LARGE, &publication), 0);
-	publication_lock(publication, &locks);
+	publication_lock(publication, &locks, n_sets - n_above);
 	while (publication_step(publication) > 0)
 		;
 	assert_int_equal(publication_take(publication, 7, &snapshot), 0);
@@ -155,9 +156,10 @@ static struct snapshot *published_locked(const char *const *layers, char *globs[
 	return snapshot;
 }
 
-#define LOCKED(globs, ...)                                                                         \
-	published_locked(                                                                          \
-		(const char *const[]){ __VA_ARGS__, NULL }, globs, (unsigned)ARRAY_SIZE(globs))
+#define LOCKED_BELOW(n_above, globs, ...)                                                          \
+	published_locked((const char *const[]){ __VA_ARGS__, NULL }, n_above, globs,               \
+		(unsigned)ARRAY_SIZE(globs))
+#define LOCKED(globs, ...) LOCKED_BELOW(0, globs, __VA_ARGS__)
 
 static void of_a_locked_key_the_one_of_the_lowest_layer_wins(void **state)
 {
@@ -169,6 +171,15 @@ static void of_a_locked_key_the_one_of_the_lowest_layer_wins(void **state)
 	expect_entries(LOCKED(only_a, "b=1", "a=2 b=2", "a=3"), "a=2/1 b=2/1");
 	expect_entries(LOCKED(all, "a=1", "a=2 b=2", "a=3 b=3 c=3"), "a=1/0 b=2/1 c=3/2");
 	expect_entries(LOCKED(none, "a=1", "a=2"), "a=2/1");
+}
+
+static void a_lock_does_not_keep_out_what_operators_say(void **state)
+{
+	char star[] = "*", *all[] = { star };
+
+	(void)state;
+	expect_entries(LOCKED_BELOW(1, all, "a=1 b=1", "a=2 b=2", "a=3"), "a=3/2 b=1/0");
+	expect_entries(LOCKED_BELOW(1, all, "a=1", "a=2", "b=3"), "a=1/0 b=3/2");
 }
 
 static void without_its_override_a_key_is_as_it_was(void **state)
@@ -324,6 +335,7 @@ int main(void)
 		cmocka_unit_test(no_keys_are_an_image_too),
 		cmocka_unit_test(of_equal_keys_the_one_of_the_last_layer_wins),
 		cmocka_unit_test(of_a_locked_key_the_one_of_the_lowest_layer_wins),
+		cmocka_unit_test(a_lock_does_not_keep_out_what_operators_say),
 		cmocka_unit_test(without_its_override_a_key_is_as_it_was),
 		cmocka_unit_test(all_layers_there_can_be_are_merged),
 		cmocka_unit_test(same_content_is_the_same_bytes),

@@ -384,7 +384,7 @@ static int try_session(struct fixture *f, int *ret_client)
 
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-	r = session_new(f->server, ends[0], &session);
+	r = session_new(f->server, ends[0], "", &session);
 	*ret_client = ends[1];
 	if (r < 0)
 		close(ends[0]);
@@ -431,6 +431,65 @@ static void a_users_buffered_bytes_are_limited(void **state)
 	client->session->user->n_buffered = LIMIT_BUFFERED_PER_USER - 16;
 	client_send(client, &header, sizeof(header));
 	client_expect_end(client);
+	client_free(client);
+}
+
+#define MANY 16
+#define REQUESTS 4000
+
+static bool has_half(void *userdata)
+{
+	struct client **clients = userdata;
+
+	for (unsigned i = 0; i < MANY; i++)
+		if (client_has_frame(clients[i]) &&
+			clients[i]->len > REQUESTS / 2 * sizeof(struct wire_header))
+			return true;
+	return false;
+}
+
+/* Each request costs 1: while one has half of its answers, every other has nearly as many. */
+static void connections_of_a_user_share_and_each_has_its_turn(void **state)
+{
+	struct fixture *f = *state;
+	struct client *clients[MANY];
+	struct user *other;
+
+	assert_int_equal(users_add_client(&f->server->users, FIXTURE_STRANGER, &other), 0);
+	for (unsigned i = 0; i < MANY; i++) {
+		clients[i] = client_new_with_hello(f);
+		if (i == 0)
+			open_service(clients[0], "billing", "config/billing/");
+	}
+	assert_true(server_share(f->server, clients[0]->session->user) <= LIMIT_SHARE_COST);
+	for (unsigned i = 0; i < MANY; i++)
+		for (unsigned j = 0; j < REQUESTS; j++)
+			client_close(clients[i], "billing");
+	fixture_until(f, has_half, clients);
+	for (unsigned i = 0; i < MANY; i++) {
+		client_has_frame(clients[i]);
+		assert_true(clients[i]->len > REQUESTS / 4 * sizeof(struct wire_header));
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		client_free(clients[i]);
+	user_remove_client(other);
+}
+
+static void a_user_alone_has_a_whole_turn(void **state)
+{
+	struct fixture *f = *state;
+	struct client *client = client_new_with_hello(f);
+	struct user *user = client->session->user, *other;
+
+	f->server->turn++;
+	assert_int_equal(server_share(f->server, user), LIMIT_TURN_COST);
+	assert_int_equal(users_add_client(&f->server->users, FIXTURE_STRANGER, &other), 0);
+	assert_int_equal(server_share(f->server, user), LIMIT_TURN_COST);
+	f->server->turn++;
+	assert_int_equal(server_share(f->server, user), LIMIT_SHARE_COST);
+	user->share = 0;
+	assert_int_equal(server_share(f->server, other), LIMIT_SHARE_COST);
+	user_remove_client(other);
 	client_free(client);
 }
 
@@ -507,6 +566,8 @@ int main(void)
 		TEST(a_daemon_serves_so_many_services),
 		TEST(a_user_and_a_daemon_have_so_many_clients),
 		TEST(a_users_buffered_bytes_are_limited),
+		TEST(connections_of_a_user_share_and_each_has_its_turn),
+		TEST(a_user_alone_has_a_whole_turn),
 		TEST(descriptors_end_the_connection_or_cannot_be_sent),
 		TEST(descriptors_that_arrive_end_the_connection),
 	};

@@ -129,7 +129,7 @@ static unsigned run(struct fixture *f)
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
 	is_on = true;
-	if (session_new(f->server, ends[0], &session) < 0)
+	if (session_new(f->server, ends[0], "", &session) < 0)
 		close(ends[0]);
 	is_on = false;
 	talk(f, ends[1]);

@@ -69,6 +69,23 @@ static void requests_survive_the_round_trip(void **state)
 	struct wire_request parsed;
 
 	(void)state;
+	parsed = round_trip(WIRE_RECALL, &request, buf);
+	assert_int_equal(parsed.generation, request.generation);
+	assert_text(parsed.service, parsed.service_len, "billing");
+	parsed = round_trip(WIRE_HISTORY, &request, buf);
+	assert_text(parsed.service, parsed.service_len, "billing");
+	request.reason = "why";
+	request.reason_len = 3;
+	request.value = "x y";
+	request.value_len = 3;
+	request.duration_usec = 77;
+	parsed = round_trip(WIRE_PIN, &request, buf);
+	assert_int_equal(parsed.what, WIRE_STATUS_SERVICE);
+	assert_int_equal(parsed.duration_usec, 77);
+	assert_text(parsed.service, parsed.service_len, "billing");
+	assert_text(parsed.reason, parsed.reason_len, "why");
+	assert_text(parsed.key, parsed.key_len, "db/url");
+	assert_text(parsed.value, parsed.value_len, "x y");
 	parsed = round_trip(WIRE_HELLO, &request, buf);
 	assert_int_equal(parsed.min_major, 1);
 	assert_int_equal(parsed.max_major, 3);

@@ -1,0 +1,261 @@
+#include "daemon/backup-file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#define TEMPORARY ".writing" /* no service's name begins with a dot */
+
+static int fail(struct backup_job *job, const char *step, int error)
+{
+	job->error = error;
+	job->step = step;
+	return error;
+}
+
+static int write_all(int fd, struct iovec *iov, int n_iov)
+{
+	while (n_iov > 0) {
+		ssize_t n = writev(fd, iov, n_iov);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		while (n_iov > 0 && (size_t)n >= iov->iov_len) {
+			n -= (ssize_t)iov->iov_len;
+			iov++;
+			n_iov--;
+		}
+		if (n_iov > 0) {
+			iov->iov_base = (uint8_t *)iov->iov_base + n;
+			iov->iov_len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+static int write_content(int fd, struct backup_job *job)
+{
+	struct iovec iov[] = {
+		{ (void *)(uintptr_t)job->image, job->image_size },
+		{ (void *)(uintptr_t)job->names, job->names_size },
+		{ &job->footer, sizeof(job->footer) },
+	};
+
+	return write_all(fd, iov, job->kind == BACKUP_JOB_IMAGE ? 3 : 1);
+}
+
+/* The whole file under its temporary name. */
+static int write_temporary(
+	const struct state_directory *directory, int place, struct backup_job *job)
+{
+	AUTO_CLOSE int fd = -1;
+	int r;
+
+	/* Of a daemon that was killed; nobody else has it. */
+	(void)unlinkat(place, TEMPORARY, 0);
+	fd = openat(place, TEMPORARY, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(job, "open", -errno);
+	if (job->place == STATE_OPEN &&
+		(fchown(fd, (uid_t)-1, directory->gid) < 0 || fchmod(fd, 0640) < 0))
+		return fail(job, "chown", -errno);
+	r = write_content(fd, job);
+	if (r < 0)
+		return fail(job, "write", r);
+	if (fsync(fd) < 0)
+		return fail(job, "fsync", -errno);
+	/* A network's disk may say only here what became of the writes. */
+	if (close(TAKE_FD(fd)) < 0)
+		return fail(job, "close", -errno);
+	return 0;
+}
+
+static int is_generation(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+/* Not alphasort(): its order is that of the locale. */
+static int compare_entries(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The oldest beyond `keep`. What cannot be removed now is so with the next write. */
+static void prune(int history, unsigned keep)
+{
+	struct dirent **entries;
+	int n = scandirat(history, ".", &entries, is_generation, compare_entries);
+
+	for (int i = 0; i < n; i++) {
+		if (n - i > (int)keep)
+			(void)unlinkat(history, entries[i]->d_name, 0);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+}
+
+/* The same file under a second name, which takes the place of the same generation's before. */
+static int record(const struct state_directory *directory, int place, struct backup_job *job)
+{
+	AUTO_CLOSE int history = -1;
+	char name[32];
+
+	if (mkdirat(directory->fds[STATE_HISTORY], job->service, 0700) < 0 && errno != EEXIST)
+		return fail(job, "mkdir", -errno);
+	history = openat(directory->fds[STATE_HISTORY], job->service,
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (history < 0)
+		return fail(job, "open", -errno);
+	(void)unlinkat(history, TEMPORARY, 0);
+	snprintf(name, sizeof(name), HISTORY_NAME,
+		(unsigned long long)le64_get(job->footer.generation));
+	if (linkat(place, TEMPORARY, history, TEMPORARY, 0) < 0)
+		return fail(job, "link", -errno);
+	if (renameat(history, TEMPORARY, history, name) < 0)
+		return fail(job, "rename", -errno);
+	prune(history, job->keep);
+	return fsync(history) < 0 ? fail(job, "fsync", -errno) : 0;
+}
+
+static int put_in_place(int place, struct backup_job *job)
+{
+	char name[BACKUP_NAME];
+
+	snprintf(name, sizeof(name), "%s%s", job->service,
+		job->kind == BACKUP_JOB_IMAGE ? BACKUP_SUFFIX : "");
+	if (renameat(place, TEMPORARY, place, name) < 0)
+		return fail(job, "rename", -errno);
+	return fsync(place) < 0 ? fail(job, "fsync", -errno) : 0;
+}
+
+/* Whoever may not read it any more finds nothing. */
+static int remove_other(const struct state_directory *directory, struct backup_job *job)
+{
+	int other = directory->fds[job->place == STATE_OPEN ? STATE_PRIVATE : STATE_OPEN];
+	char name[BACKUP_NAME];
+
+	if (job->place == STATE_PINS)
+		return 0;
+	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
+	if (unlinkat(other, name, 0) < 0)
+		return errno == ENOENT ? 0 : fail(job, "unlink", -errno);
+	return fsync(other) < 0 ? fail(job, "fsync", -errno) : 0;
+}
+
+static int write_image(const struct state_directory *directory, int place, struct backup_job *job)
+{
+	int r = write_temporary(directory, place, job);
+
+	if (r == 0 && job->is_recorded)
+		r = record(directory, place, job);
+	if (r == 0 && job->is_served)
+		r = put_in_place(place, job);
+	else if (r == 0)
+		(void)unlinkat(place, TEMPORARY, 0);
+	return r == 0 && job->is_served ? remove_other(directory, job) : r;
+}
+
+static int unlink_file(int directory, const char *name, struct backup_job *job)
+{
+	if (unlinkat(directory, name, 0) < 0)
+		return errno == ENOENT ? 0 : fail(job, "unlink", -errno);
+	return fsync(directory) < 0 ? fail(job, "fsync", -errno) : 0;
+}
+
+static int open_history(const struct state_directory *directory, const struct backup_job *job)
+{
+	return openat(directory->fds[STATE_HISTORY], job->service,
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The generations that are to go. */
+static int forget(const struct state_directory *directory, struct backup_job *job)
+{
+	AUTO_CLOSE int history = open_history(directory, job);
+	struct dirent **entries;
+	char spare[32], only[32];
+	int n, r = 0;
+
+	if (history < 0)
+		return errno == ENOENT ? 0 : fail(job, "open", -errno);
+	snprintf(spare, sizeof(spare), HISTORY_NAME, (unsigned long long)job->spare);
+	snprintf(only, sizeof(only), HISTORY_NAME, (unsigned long long)job->only);
+	n = scandirat(history, ".", &entries, is_generation, compare_entries);
+	if (n < 0)
+		return fail(job, "scandir", -errno);
+	for (int i = 0; i < n; i++) {
+		const char *name = entries[i]->d_name;
+		bool must_go = job->only != 0 ? std_streq(name, only) : !std_streq(name, spare);
+
+		if (must_go && unlinkat(history, name, 0) < 0)
+			r = fail(job, "unlink", -errno);
+		free(entries[i]);
+	}
+	free(entries);
+	(void)unlinkat(history, TEMPORARY, 0);
+	if (r == 0 && fsync(history) < 0)
+		return fail(job, "fsync", -errno);
+	return r;
+}
+
+static int remove_all(const struct state_directory *directory, struct backup_job *job)
+{
+	static const enum state_place from[] = { STATE_OPEN, STATE_PRIVATE };
+	char name[BACKUP_NAME];
+	int r = forget(directory, job);
+
+	if (unlinkat(directory->fds[STATE_HISTORY], job->service, AT_REMOVEDIR) == 0)
+		(void)fsync(directory->fds[STATE_HISTORY]);
+	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(from); i++)
+		r = unlink_file(directory->fds[from[i]], name, job);
+	return r;
+}
+
+/* What was set aside may hold the same secrets. */
+static int remove_what_is_asked(const struct state_directory *directory, struct backup_job *job)
+{
+	char name[BACKUP_NAME];
+	int r;
+
+	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
+	if (job->kind == BACKUP_JOB_UNLINK)
+		return unlink_file(directory->fds[job->place], name, job);
+	r = job->kind == BACKUP_JOB_FORGET ? forget(directory, job) : remove_all(directory, job);
+	return r < 0 ? r : unlink_file(directory->fds[STATE_DAMAGED], name, job);
+}
+
+void backup_file_write(const struct state_directory *directory, struct backup_job *job)
+{
+	int place = directory->fds[job->place], r = 0;
+
+	job->error = 0;
+	if (place < 0) {
+		fail(job, "open", -ENOENT);
+		return;
+	}
+	switch (job->kind) {
+	case BACKUP_JOB_IMAGE:
+		r = write_image(directory, place, job);
+		break;
+	case BACKUP_JOB_TEXT:
+		r = write_temporary(directory, place, job);
+		if (r == 0)
+			r = put_in_place(place, job);
+		break;
+	case BACKUP_JOB_UNLINK:
+	case BACKUP_JOB_FORGET:
+	case BACKUP_JOB_REMOVE:
+		(void)remove_what_is_asked(directory, job);
+		return;
+	}
+	/* A disk that is full needs the room. */
+	if (r < 0)
+		(void)unlinkat(place, TEMPORARY, 0);
+}

@@ -1,0 +1,67 @@
+#include "daemon/backup-history.h"
+
+#include <stdio.h>
+
+#include "daemon/history.h"
+
+static int directory_of(const struct backups *backups)
+{
+	return backups ? backups_directory(backups)->fds[STATE_HISTORY] : -1;
+}
+
+int backup_history_list(struct backups *backups, const char *service, struct json *json)
+{
+	int directory = directory_of(backups);
+
+	return directory < 0 ? 0 : history_list(directory, service, json);
+}
+
+int backup_history_open(struct backups *backups, const char *service, uint64_t generation)
+{
+	int directory = directory_of(backups);
+
+	return directory < 0 ? -ENOENT : history_open(directory, service, generation);
+}
+
+int backup_history_find(struct backups *backups, const char *service, const char *target,
+	uint64_t current, uint64_t *ret_generation)
+{
+	int directory = directory_of(backups);
+
+	if (directory < 0)
+		return -ENOENT;
+	return history_find(directory, service, target, current, ret_generation);
+}
+
+int backup_history_load(struct backups *backups, const char *service, uint64_t generation,
+	struct snapshot **ret_snapshot)
+{
+	char name[LIMIT_SERVICE_NAME + 32];
+	struct backup_load *load;
+	int r;
+
+	if (directory_of(backups) < 0)
+		return -ENOENT;
+	snprintf(name, sizeof(name), "%s/" HISTORY_NAME, service, (unsigned long long)generation);
+	r = backup_load_new(directory_of(backups), name, &load);
+	if (r < 0)
+		return r;
+	do
+		r = backup_load_step(load);
+	while (r > 0);
+	if (r == 0)
+		*ret_snapshot = backup_load_take(load);
+	backup_load_free(load);
+	return r;
+}
+
+struct snapshot *backup_history_newest(struct backups *backups, const char *service)
+{
+	struct snapshot *snapshot = NULL;
+	uint64_t generation;
+
+	if (backup_history_find(backups, service, "previous", UINT64_MAX, &generation) < 0 ||
+		backup_history_load(backups, service, generation, &snapshot) < 0)
+		return NULL;
+	return snapshot;
+}

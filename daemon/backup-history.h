@@ -1,0 +1,18 @@
+/*
+ * The history of a service, of the daemon's backups; see history.h. NULL backups have none.
+ */
+#pragma once
+
+#include "daemon/backup.h"
+#include "daemon/json.h"
+
+int backup_history_list(struct backups *backups, const char *service, struct json *json);
+int backup_history_open(struct backups *backups, const char *service, uint64_t generation);
+int backup_history_find(struct backups *backups, const char *service, const char *target,
+	uint64_t current, uint64_t *ret_generation);
+
+/* A generation, whole. 0; -ENOENT; -EBADMSG: damaged; other -errno. */
+int backup_history_load(struct backups *backups, const char *service, uint64_t generation,
+	struct snapshot **ret_snapshot);
+/* The newest; NULL: there is none. */
+struct snapshot *backup_history_newest(struct backups *backups, const char *service);

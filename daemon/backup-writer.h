@@ -1,0 +1,65 @@
+/*
+ * Writes files of the state directory on a thread of its own: fsync takes as long as the disk
+ * likes, and the loop must not wait for it. Knows files and jobs, no services.
+ *
+ * A file is written under another name, synced, and renamed over the one before; then its directory
+ * is synced. Whatever happens in between leaves the old one or the new one. A write that fails
+ * leaves the old one.
+ *
+ * A job belongs to the thread from backup_writer_submit() until its `done` is called, on the loop;
+ * what it points to stays as it is for so long.
+ */
+#pragma once
+
+#include "daemon/list.h"
+#include "daemon/loop.h"
+#include "daemon/state-directory.h"
+#include "proto/backup-format.h"
+
+struct backup_writer;
+
+enum backup_job_kind {
+	BACKUP_JOB_IMAGE, /* image, names and footer; the thread makes the footer whole */
+	BACKUP_JOB_TEXT, /* `image` as it is */
+	BACKUP_JOB_UNLINK, /* the file in `place` */
+	BACKUP_JOB_FORGET, /* the history but `spare`, or `only` */
+	BACKUP_JOB_REMOVE, /* everything of this service */
+};
+
+struct backup_job {
+	struct list link; /* the writer's queue, then its list of what is done */
+	enum backup_job_kind kind;
+	enum state_place place; /* STATE_OPEN: readable by the group */
+	char service[LIMIT_SERVICE_NAME + 1]; /* TEXT: the name of the file */
+	const void *image;
+	size_t image_size;
+	const char *names;
+	size_t names_size;
+	struct backup_footer footer;
+	bool is_served; /* IMAGE: what `place` is to hold */
+	bool is_recorded; /* IMAGE: what the history is to hold, too */
+	unsigned keep; /* generations in the history */
+	uint64_t spare, only; /* FORGET */
+	void (*done)(struct backup_job *job);
+	void *userdata;
+	/* The outcome. */
+	int error; /* 0 or -errno */
+	const char *step; /* of the failure: "write", "fsync" … */
+};
+
+/*
+ * Takes the directory's descriptors; `path` is for finding it again when it has vanished. 0 or
+ * -errno.
+ */
+int backup_writer_new(struct loop *loop, const char *path, struct state_directory *directory,
+	struct backup_writer **ret_writer);
+
+/*
+ * Waits until all is written and told, at most LIMIT_BACKUP_STOP_USEC. False: the disk does not
+ * answer; the thread keeps what it has, and the writer may not be freed: the process is about to
+ * end.
+ */
+bool backup_writer_drain(struct backup_writer *writer);
+struct backup_writer *backup_writer_free(struct backup_writer *writer); /* drained */
+
+void backup_writer_submit(struct backup_writer *writer, struct backup_job *job);

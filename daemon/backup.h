@@ -1,0 +1,89 @@
+/*
+ * The backups of all services: which there are, when each is written next, what became of it. Knows
+ * images and names, no trees; files are the writer's matter.
+ *
+ * A service is written at most once a second, the first change at once. A disk that fails is tried
+ * again, ever more seldom, with what is newest then; nothing but backups depends on it.
+ */
+#pragma once
+
+#include "daemon/backup-list.h"
+#include "daemon/backup-load.h"
+#include "daemon/config.h"
+#include "daemon/loop.h"
+#include "daemon/ordered.h"
+
+struct backups;
+struct backup; /* of one service */
+
+/* What stands behind an image. */
+struct backup_facts {
+	char *names;
+	size_t names_size;
+	uint64_t confirmed_at; /* loop_now() */
+	uint64_t index;
+	uint64_t flags_digest;
+	uint64_t layer_index[LIMIT_LAYERS];
+};
+
+/*
+ * Opens the state directory, takes its lock and looks at the end of each backup. A directory that
+ * cannot be used is logged: the daemon serves without. 0; -EADDRINUSE: another daemon has it;
+ * -ENOMEM, other -errno of the loop.
+ */
+int backups_new(struct loop *loop, const struct config *config, gid_t socket_group,
+	struct backups **ret_backups);
+
+/* Writes what is still to be written, and waits for it. */
+struct backups *backups_free(struct backups *backups);
+
+void backups_configure(struct backups *backups, const struct config *config);
+
+/* NULL: there is none. It stays until the end. All of the following take NULL as "none". */
+struct backup *backups_find(struct backups *backups, const char *service);
+/* Made when new; NULL: no memory. */
+struct backup *backups_get(struct backups *backups, const char *service);
+
+/* Whether the service runs: what nobody uses is removed after a time. */
+void backup_set_used(struct backup *backup, bool is_used);
+
+/* Writes to the history alone. Made when new; NULL: no memory, or no backups. */
+struct backup *backups_get_recorder(struct backups *backups, const char *service);
+
+/*
+ * Begins to load it, when it is of this identity. -ENOENT: there is none, or it could not be
+ * believed, which was logged.
+ */
+int backup_load(
+	struct backup *backup, const char *names, size_t names_size, struct backup_load **ret_load);
+/* What was being loaded cannot be believed, or not be loaded: it is set aside, and logged. */
+void backup_refuse(struct backup *backup, int error);
+
+/* Whether a backup with this generation and freshness is worth a write. */
+bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t confirmed_at);
+
+/*
+ * To be written soon, in place of what was to be. References the snapshot, takes facts->names.
+ * is_pinned: it is not what the source says, and no part of the history.
+ */
+void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned,
+	const struct backup_facts *facts);
+
+/* Whether a file is there, and loop_now() time of the confirmation in it, which may lie before the
+ * clock began. */
+bool backup_is_known(const struct backup *backup, uint64_t *ret_confirmed_at);
+/* The generation of the newest that is known, 0: none. */
+uint64_t backup_generation(const struct backup *backup);
+/* Why the last write failed, or NULL. */
+const char *backup_error(const struct backup *backup);
+
+/* The services in use, for the next daemon. NULL where there are no backups. */
+struct backup_list *backups_list(const struct backups *backups);
+
+/* Removes what is kept of a service: of one in use the history but the generation that is served,
+ * or `only` that generation (0: all); of another one everything. */
+void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only);
+
+/* For the files that keep other things there; NULL backups have neither. */
+const struct state_directory *backups_directory(const struct backups *backups);
+struct backup_writer *backups_writer(const struct backups *backups);

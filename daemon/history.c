@@ -1,0 +1,194 @@
+#include "daemon/history.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "daemon/backup-load.h"
+
+/* One file. */
+struct entry {
+	uint64_t generation, published_at, confirmed_at, index;
+	uint64_t digest, n_entries, size;
+};
+
+typedef bool (*entry_fn)(const struct entry *entry, void *userdata);
+
+static int is_generation(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+/* Not alphasort(): its order is that of the locale. */
+static int newest_first(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*b)->d_name, (*a)->d_name);
+}
+
+/* A file that cannot be believed is passed over. */
+static bool read_entry(int history, const char *name, struct entry *ret_entry)
+{
+	uint8_t tail[BACKUP_TAIL];
+	struct backup_format format;
+	struct image_header header;
+	AUTO_CLOSE int fd = -1;
+
+	if (backup_load_peek(history, name, tail, &format, &fd) < 0 ||
+		pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header))
+		return false;
+	*ret_entry = (struct entry){
+		.generation = le64_get(format.footer.generation),
+		.published_at = le64_get(format.footer.published_at),
+		.confirmed_at = le64_get(format.footer.confirmed_at),
+		.index = le64_get(format.footer.index),
+		.digest = le64_get(header.digest),
+		.n_entries = le64_get(header.n_entries),
+		.size = le64_get(header.size),
+	};
+	return true;
+}
+
+static int open_history(int directory, const char *service)
+{
+	int fd = openat(directory, service, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Newest first, until fn returns false. Their number or -errno. */
+static int walk(int directory, const char *service, entry_fn fn, void *userdata)
+{
+	AUTO_CLOSE int history = open_history(directory, service);
+	struct dirent **entries;
+	bool goes_on = true;
+	int n, n_walked = 0;
+
+	if (history < 0)
+		return history == -ENOENT ? 0 : history;
+	n = scandirat(history, ".", &entries, is_generation, newest_first);
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		struct entry entry;
+
+		if (goes_on && read_entry(history, entries[i]->d_name, &entry)) {
+			goes_on = fn(&entry, userdata);
+			n_walked++;
+		}
+		free(entries[i]);
+	}
+	free(entries);
+	return n_walked;
+}
+
+static void put_uint(struct json *json, const char *key, uint64_t value)
+{
+	json_key(json, key);
+	json_uint(json, value);
+}
+
+static void put_time(struct json *json, const char *key, uint64_t usec)
+{
+	json_key(json, key);
+	json_seconds(json, usec);
+}
+
+struct listing_of_entries {
+	struct json *json;
+	unsigned n;
+};
+
+static bool put_entry(const struct entry *entry, void *userdata)
+{
+	struct listing_of_entries *listing = userdata;
+	struct json *json = listing->json;
+
+	if (listing->n++ > 0)
+		json_next(json);
+	json_begin_object(json);
+	put_uint(json, "generation", entry->generation);
+	put_time(json, "published", entry->published_at);
+	put_time(json, "confirmed", entry->confirmed_at);
+	put_uint(json, "index", entry->index);
+	json_key(json, "digest");
+	json_hex(json, entry->digest);
+	put_uint(json, "keys", entry->n_entries);
+	put_uint(json, "bytes", entry->size);
+	json_end_object(json);
+	return json_size(json) < LIMIT_STATUS_PAGE;
+}
+
+int history_list(int directory, const char *service, struct json *json)
+{
+	struct listing_of_entries listing = { .json = json };
+
+	return walk(directory, service, put_entry, &listing);
+}
+
+int history_open(int directory, const char *service, uint64_t generation)
+{
+	AUTO_CLOSE int history = open_history(directory, service);
+	char name[32];
+
+	if (history < 0)
+		return history;
+	snprintf(name, sizeof(name), HISTORY_NAME, (unsigned long long)generation);
+	return state_directory_open_file(history, name);
+}
+
+struct search {
+	uint64_t generation, before, digest, below;
+	uint64_t found; /* 0: nothing */
+};
+
+static bool look_at(const struct entry *entry, void *userdata)
+{
+	struct search *search = userdata;
+
+	if ((search->generation != 0 && entry->generation != search->generation) ||
+		(search->before != 0 && entry->published_at >= search->before) ||
+		(search->digest != 0 && entry->digest != search->digest) ||
+		(search->below != 0 && entry->generation >= search->below))
+		return true;
+	search->found = entry->generation;
+	return false;
+}
+
+static bool parse_number(const char *text, int base, uint64_t *ret_number)
+{
+	char *end;
+
+	errno = 0;
+	*ret_number = strtoull(text, &end, base);
+	return *text >= '0' && errno == 0 && *end == '\0' && *ret_number != 0;
+}
+
+int history_find(int directory, const char *service, const char *target, uint64_t current,
+	uint64_t *ret_generation)
+{
+	struct search search = { 0 };
+	bool is_valid;
+	int r;
+
+	if (std_streq(target, "previous")) {
+		search.below = current;
+		is_valid = current != 0;
+	} else if (strncmp(target, "before:", 7) == 0) {
+		is_valid = parse_number(target + 7, 10, &search.before) &&
+			   search.before < UINT64_MAX / USEC_PER_SEC;
+		search.before *= USEC_PER_SEC;
+	} else if (strncmp(target, "digest:", 7) == 0) {
+		is_valid = parse_number(target + 7, 16, &search.digest);
+	} else {
+		is_valid = parse_number(target, 10, &search.generation);
+	}
+	if (!is_valid)
+		return -EINVAL;
+	r = walk(directory, service, look_at, &search);
+	if (r < 0)
+		return r;
+	if (search.found == 0)
+		return -ENOENT;
+	*ret_generation = search.found;
+	return 0;
+}

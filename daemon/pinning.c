@@ -1,0 +1,182 @@
+#include "daemon/pinning.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "daemon/backup-history.h"
+#include "daemon/service-pin.h"
+#include "proto/key.h"
+
+static struct backups *backups_of(const struct reply *reply)
+{
+	return reply->session->server->backups;
+}
+
+void pinning_history(const struct reply *reply, const char *service)
+{
+	struct json *json;
+	const char *text;
+	size_t len;
+	int r = json_new(&json);
+
+	if (r == 0)
+		r = backup_history_list(backups_of(reply), service, json);
+	if (r > 0 && json_text(json, &text, &len) == 0)
+		reply_bytes(reply, WIRE_OK, text, len);
+	else if (r == 0)
+		reply_text(reply, WIRE_NO_KEY, "the disk has nothing of %s", service);
+	else
+		reply_text(reply, WIRE_INTERNAL, "the history of %s cannot be read: %s", service,
+			strerror(r < 0 ? -r : ENOMEM));
+	if (r != -ENOMEM)
+		json_free(json);
+}
+
+void pinning_recall(const struct reply *reply, const char *service, uint64_t generation)
+{
+	int fd;
+
+	if (!session_may_pass(reply->session)) {
+		reply_text(reply, WIRE_LIMIT,
+			"%d descriptors wait on this connection; read the replies first",
+			LIMIT_DESCRIPTORS);
+		return;
+	}
+	fd = backup_history_open(backups_of(reply), service, generation);
+	if (fd < 0) {
+		reply_text(reply, fd == -ENOENT ? WIRE_NO_KEY : WIRE_INTERNAL,
+			"generation %llu of %s: %s", (unsigned long long)generation, service,
+			fd == -ENOENT ? "not kept; consulcfg-history shows those that are"
+				      : strerror(-fd));
+		return;
+	}
+	session_pass(reply->session, fd);
+	reply_bytes(reply, WIRE_OK, NULL, 0);
+}
+
+/* --- orders ------------------------------------------------------------------------------ */
+
+static int make_note(
+	const struct reply *reply, const struct wire_request *request, struct pin_note *ret_note)
+{
+	struct timespec now;
+	struct pin_note note = { 0 };
+
+	if (request->reason_len > LIMIT_PIN_REASON)
+		return -E2BIG;
+	clock_gettime(CLOCK_REALTIME, &now);
+	note.since = (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+	if (request->duration_usec != 0 &&
+		__builtin_add_overflow(note.since, request->duration_usec, &note.until))
+		return -ERANGE;
+	snprintf(note.by, sizeof(note.by), "uid %u", (unsigned)reply->session->peer.uid);
+	/* It is shown on terminals and in logs. */
+	key_escape(request->reason, request->reason_len, note.reason, sizeof(note.reason));
+	*ret_note = note;
+	return 0;
+}
+
+static void refuse(const struct reply *reply, const char *service, int error)
+{
+	switch (error) {
+	case -ENOENT:
+		reply_text(reply, WIRE_NO_KEY,
+			"%s: nothing like that; consulcfg-history and consulcfg-status show what "
+			"there is",
+			service);
+		break;
+	case -EINVAL:
+		reply_text(reply, WIRE_BAD_NAME,
+			"not a generation, \"previous\", \"before:TIME\" or \"digest:HEX\"");
+		break;
+	case -E2BIG:
+		reply_text(reply, WIRE_LIMIT, "a reason has at most %d bytes", LIMIT_PIN_REASON);
+		break;
+	case -ENOBUFS:
+		reply_text(reply, WIRE_LIMIT, "%s has %d overrides: they belong into the source",
+			service, LIMIT_PINS);
+		break;
+	case -ENODATA:
+		reply_text(reply, WIRE_NO_DATA, "%s has no data yet", service);
+		break;
+	default:
+		reply_text(reply, WIRE_INTERNAL, "%s: %s", service, strerror(-error));
+	}
+}
+
+static int override(
+	struct service *service, const struct wire_request *request, const struct pin_note *note)
+{
+	if (key_check(request->key, request->key_len) < 0)
+		return -EINVAL;
+	return service_pin_override(
+		service, request->key, request->key_len, request->value, request->value_len, note);
+}
+
+static int freeze(
+	struct service *service, const struct wire_request *request, const struct pin_note *note)
+{
+	char target[64] = "";
+
+	if (request->key_len >= sizeof(target))
+		return -EINVAL;
+	memcpy(target, request->key, request->key_len);
+	return service_pin_freeze(service, target, note);
+}
+
+static int forget(const struct reply *reply, const char *service, const struct service *running,
+	const struct wire_request *request)
+{
+	char text[32] = "";
+	uint64_t only = 0;
+
+	if (request->key_len >= sizeof(text))
+		return -EINVAL;
+	memcpy(text, request->key, request->key_len);
+	if (request->key_len > 0)
+		only = strtoull(text, NULL, 10);
+	if (request->key_len > 0 && only == 0)
+		return -EINVAL;
+	backups_forget(backups_of(reply), service, running, only);
+	return 0;
+}
+
+static int obey(const struct reply *reply, struct service *service,
+	const struct wire_request *request, const struct pin_note *note)
+{
+	switch ((enum wire_pin_what)request->what) {
+	case WIRE_PIN_FREEZE:
+		return freeze(service, request, note);
+	case WIRE_PIN_THAW:
+		return service_pin_thaw(service, note->by);
+	case WIRE_PIN_OVERRIDE:
+		return override(service, request, note);
+	case WIRE_PIN_CLEAR:
+		return service_pin_clear(service, request->key, request->key_len, note->by);
+	case WIRE_PIN_FORGET:
+		return forget(reply, service->name, service, request);
+	}
+	return -EOPNOTSUPP;
+}
+
+void pinning_order(const struct reply *reply, const char *name, const struct wire_request *request)
+{
+	struct services *services = reply->session->server->services;
+	struct service *service = services_find(services, name, strlen(name));
+	struct pin_note note = { 0 };
+	int r = make_note(reply, request, &note);
+
+	if (r == 0 && request->what == WIRE_PIN_FORGET && !service) {
+		r = forget(reply, name, NULL, request);
+	} else if (r == 0) {
+		r = services_want(services, name, strlen(name), &service);
+		if (r == 0) {
+			r = obey(reply, service, request, &note);
+			service_unwant(service);
+		}
+	}
+	if (r < 0)
+		refuse(reply, name, r);
+	else
+		reply_bytes(reply, WIRE_OK, NULL, 0);
+}

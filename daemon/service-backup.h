@@ -1,0 +1,20 @@
+/*
+ * A service and its backup: what stands in it, when there is something to write, what is known of
+ * a service before its source has answered.
+ */
+#pragma once
+
+#include "daemon/restore.h"
+#include "daemon/service.h"
+
+/*
+ * Begins to restore, if there is a backup that belongs to the service as it is configured. 0;
+ * -ENOENT: there is none.
+ */
+int service_backup_begin(struct service *service, struct restore **ret_restore);
+
+/* The published contents are to be kept, where that is news. */
+void service_backup_note(struct service *service);
+
+/* What the source says is to be in the history, where something else is served. References it. */
+void service_backup_record(struct service *service, struct snapshot *snapshot);

@@ -1,0 +1,187 @@
+#include "daemon/service-pin.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "daemon/backup-history.h"
+#include "daemon/backup-pins.h"
+#include "daemon/log.h"
+#include "daemon/service-publish.h"
+#include "daemon/services.h"
+
+static uint64_t realtime_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
+
+/* --- on the disk ------------------------------------------------------------------------- */
+
+static void save(struct service *service)
+{
+	void *data;
+	size_t size;
+	int r;
+
+	if (!service->backups)
+		return;
+	if (pins_are_empty(service->pins)) {
+		backup_pins_put(service->backups, service->name, NULL, 0);
+		return;
+	}
+	r = pins_encode(service->pins, &data, &size);
+	if (r == 0)
+		backup_pins_put(service->backups, service->name, data, size);
+	else
+		log_error("%s: what operators said of it cannot be kept: %s", service->name,
+			strerror(-r));
+}
+
+/* --- ends -------------------------------------------------------------------------------- */
+
+static void arm(struct service *service)
+{
+	uint64_t end = pins_next_end(service->pins), now = realtime_usec();
+
+	if (end == 0)
+		loop_timer_disarm(service->pin_timer);
+	else
+		loop_timer_arm(
+			service->pin_timer, end > now ? MIN(end - now, LIMIT_PIN_LOOK_USEC) : 0);
+}
+
+/* After a change of what operators want. */
+static void take_effect(struct service *service)
+{
+	save(service);
+	arm(service);
+	service_serve_again(service);
+}
+
+static void on_timer(void *userdata)
+{
+	struct service *service = userdata;
+	bool was_frozen = service->pins->is_frozen;
+
+	if (!pins_expire(service->pins, realtime_usec())) {
+		arm(service);
+		return;
+	}
+	if (was_frozen && !service->pins->is_frozen)
+		log_warning("%s: its freeze is over", service->name);
+	else
+		log_warning("%s: overrides are over, %u are left", service->name,
+			service->pins->n_overrides);
+	take_effect(service);
+}
+
+static int start(struct service *service)
+{
+	if (service->pins)
+		return 0;
+	service->pins = malloc(sizeof(*service->pins));
+	if (!service->pins)
+		return -ENOMEM;
+	pins_init(service->pins);
+	return loop_timer_new(service->services->loop, on_timer, service, &service->pin_timer);
+}
+
+void service_pin_load(struct service *service)
+{
+	struct snapshot *snapshot = backup_pins_load(service->backups, service->name);
+
+	if (!snapshot || start(service) < 0) {
+		snapshot_unref(snapshot);
+		return;
+	}
+	if (pins_decode(&snapshot->image, service->pins) < 0)
+		log_error("%s: what operators said of it does not read: it is not in force",
+			service->name);
+	snapshot_unref(snapshot);
+	if (pins_expire(service->pins, realtime_usec()))
+		save(service);
+	if (service->pins->is_frozen)
+		log_warning("%s: frozen by %s%s%s", service->name, service->pins->frozen.by,
+			service->pins->frozen.reason[0] != '\0' ? ": " : "",
+			service->pins->frozen.reason);
+	if (service->pins->n_overrides > 0)
+		log_warning("%s: %u keys have values of operators", service->name,
+			service->pins->n_overrides);
+	arm(service);
+}
+
+void service_pin_done(struct service *service)
+{
+	loop_timer_free(service->pin_timer);
+	if (service->pins)
+		pins_done(service->pins);
+	free(service->pins);
+	service->pins = NULL;
+}
+
+/* --- orders ------------------------------------------------------------------------------ */
+
+int service_pin_freeze(struct service *service, const char *target, const struct pin_note *note)
+{
+	struct snapshot *snapshot;
+	uint64_t generation;
+	int r;
+
+	if (!service->snapshot)
+		return -ENODATA;
+	r = backup_history_find(
+		service->backups, service->name, target, service->generation, &generation);
+	if (r == 0)
+		r = backup_history_load(service->backups, service->name, generation, &snapshot);
+	if (r == 0)
+		r = start(service);
+	if (r < 0)
+		return r;
+	service->pins->is_frozen = true;
+	service->pins->frozen = *note;
+	log_warning("%s: frozen at generation %llu by %s%s%s", service->name,
+		(unsigned long long)generation, note->by, note->reason[0] != '\0' ? ": " : "",
+		note->reason);
+	save(service);
+	arm(service);
+	service_serve(service, snapshot);
+	return 0;
+}
+
+int service_pin_thaw(struct service *service, const char *by)
+{
+	if (!service_pin_is_frozen(service))
+		return -ENOENT;
+	service->pins->is_frozen = false;
+	log_warning("%s: thawed by %s", service->name, by);
+	take_effect(service);
+	return 0;
+}
+
+int service_pin_override(struct service *service, const char *key, size_t key_len,
+	const char *value, size_t value_len, const struct pin_note *note)
+{
+	int r = start(service);
+
+	if (r == 0)
+		r = pins_override(service->pins, key, key_len, value, value_len, note);
+	if (r < 0)
+		return r;
+	log_warning("%s: %.*s has another value by %s%s%s", service->name, (int)key_len, key,
+		note->by, note->reason[0] != '\0' ? ": " : "", note->reason);
+	take_effect(service);
+	return 0;
+}
+
+int service_pin_clear(struct service *service, const char *key, size_t key_len, const char *by)
+{
+	unsigned n = service->pins ? pins_clear(service->pins, key, key_len) : 0;
+
+	if (n == 0)
+		return -ENOENT;
+	log_warning("%s: %u keys have the source's values again by %s", service->name, n, by);
+	take_effect(service);
+	return 0;
+}

@@ -1,0 +1,38 @@
+/*
+ * What operators do to a service: freeze it, thaw it, give single keys other values. Survives
+ * restarts, ends by itself where it has an end, and is logged; what the source says goes on being
+ * recorded in the history.
+ */
+#pragma once
+
+#include "daemon/pin.h"
+#include "daemon/service.h"
+
+/* What the disk has of it; for service_new(). What cannot be believed is set aside, loudly. */
+void service_pin_load(struct service *service);
+void service_pin_done(struct service *service);
+
+static inline bool service_pin_is_frozen(const struct service *service)
+{
+	return service->pins && service->pins->is_frozen;
+}
+
+static inline bool service_pin_is_there(const struct service *service)
+{
+	return service->pins && !pins_are_empty(service->pins);
+}
+
+/*
+ * From now on the service has the contents of that generation, under a new number unless it is the
+ * one that is served. 0; -ENOENT: the history has no such generation (target: see history_find);
+ * -EINVAL: not a target; -EBADMSG: damaged; -ENODATA: the service has none yet; other -errno.
+ */
+int service_pin_freeze(struct service *service, const char *target, const struct pin_note *note);
+/* -ENOENT: it was not frozen. */
+int service_pin_thaw(struct service *service, const char *by);
+
+/* -ENOBUFS: LIMIT_PINS. */
+int service_pin_override(struct service *service, const char *key, size_t key_len,
+	const char *value, size_t value_len, const struct pin_note *note);
+/* key_len 0: all. -ENOENT: there was none. */
+int service_pin_clear(struct service *service, const char *key, size_t key_len, const char *by);

@@ -1,0 +1,269 @@
+"""History, freeze, override, forget: what an operator does when what the source says is wrong."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from support.process import wait_until
+from test_backup import away, back, backup_path, wait_backup
+from test_shared_memory import Program
+
+
+def history(running, service):
+    done = running.cli("history", "--json", service)
+    return [] if done.returncode == 1 else json.loads(running.cli("history", "--json", service, check=True).stdout)
+
+
+def put_and_keep(running, tree, service, key, value):
+    """A generation of its own in the history; returns its number."""
+    before = len(history(running, service))
+    tree.put(f"config/{service}/{key}", value)
+    running.wait_value(service, key, value)
+    wait_until(lambda: len(history(running, service)) > before or before >= 8, 10, "the history to grow")
+    wait_backup(running, service)
+    return running.service(service)["generation"]
+
+
+@pytest.fixture
+def told(daemon, tree, service_name):
+    """A daemon with three generations of one service: a = 1, 2, 3; `numbers` are theirs."""
+    running = daemon(source=tree.source)
+    tree.put(f"config/{service_name}/b", "same")
+    running.watcher = running.watch(service_name)
+    running.numbers = [put_and_keep(running, tree, service_name, "a", str(value)) for value in (1, 2, 3)]
+    return running
+
+
+# --- history ----------------------------------------------------------------------------------------------------------
+
+def test_history_lists_generations_with_time_index_digest_and_changes(told, tree, service_name):
+    entries = history(told, service_name)
+    assert [entry["generation"] for entry in entries[:3]] == told.numbers[::-1]
+    assert entries[0]["digest"] == told.service(service_name)["digest"] and entries[0]["keys"] == 2
+    assert [entry["changes"] for entry in entries[:2]] == [1, 1] and entries[-1]["changes"] is None
+    assert all(abs(entry["published"] - time.time()) < 60 for entry in entries)
+    table = told.cli("history", service_name, check=True).stdout.decode().splitlines()
+    assert table[0].split() == ["GENERATION", "PUBLISHED", "INDEX", "DIGEST", "KEYS", "CHANGES"]
+    assert table[1].split()[0] == str(told.numbers[2])
+    done = told.cli("history", "nobody")
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+
+
+def test_history_keeps_as_many_as_it_is_told(daemon, tree, service_name):
+    running = daemon(source=tree.source, config="[backup]\nkeep=2\n")
+    numbers = [put_and_keep(running, tree, service_name, "a", str(value)) for value in range(2)]
+    tree.put(f"config/{service_name}/a", "last")
+    wait_until(lambda: history(running, service_name)[0]["generation"] > numbers[-1], 10, "the next one")
+    entries = history(running, service_name)
+    assert len(entries) == 2 and entries[1]["generation"] == numbers[1]
+
+
+def test_diff_shows_what_changed(told, service_name):
+    first, second, third = map(str, told.numbers)
+    assert told.cli("diff", service_name, check=True).stdout == b"-a\t2\n+a\t3\n"
+    assert told.cli("diff", service_name, first, check=True).stdout == b"-a\t1\n+a\t3\n"
+    assert told.cli("diff", service_name, second, first, check=True).stdout == b"-a\t2\n+a\t1\n"
+    assert told.cli("diff", "--redact", service_name, check=True).stdout == b"-a\t(1 bytes)\n+a\t(1 bytes)\n"
+    assert told.cli("diff", service_name, third).returncode == 1, "nothing to show"
+    assert told.cli("diff", service_name, "12345").returncode == 1
+    assert told.cli("diff", service_name, "x").returncode == 2
+
+
+def test_dump_prints_a_backup(told, service_name):
+    path = backup_path(told, service_name)
+    assert told.cli("dump", path, check=True).stdout == b"a\t3\nb\tsame\n"
+    damaged = told.tmp_path / "damaged"
+    damaged.write_bytes(path.read_bytes().replace(b"same", b"some"))
+    done = told.cli("dump", damaged)
+    assert done.returncode == 5 and b"damaged" in done.stderr and not done.stdout
+    assert told.cli("dump", told.tmp_path / "absent").returncode == 5
+
+
+# --- freeze -----------------------------------------------------------------------------------------------------------
+
+def test_freeze_keeps_old_contents_over_changes_and_restarts(told, tree, service_name, tmp_path):
+    reader = Program(tmp_path, service_name, told.socket)
+    assert reader.get("a") == "3"
+    held = int(reader.info()["generation"])
+    told.cli("freeze", "--reason", "bad push", service_name, str(told.numbers[0]), check=True)
+    reader.wait_value("a", "1")
+    assert int(reader.info()["generation"]) > held, "generations rise, also to old contents"
+    entry = told.wait_state(service_name, "frozen")
+    assert entry["frozen"]["by"] == f"uid {os.geteuid()}" and entry["frozen"]["reason"] == "bad push"
+    assert entry["frozen"]["until"] is None and abs(entry["frozen"]["since"] - time.time()) < 60
+    assert b"frozen" in told.cli("status", check=True).stdout
+    told.wait_log("frozen at generation")
+    # What the source says goes on being recorded.
+    n = len(history(told, service_name))
+    tree.put(f"config/{service_name}/a", "4")
+    wait_until(lambda: len(history(told, service_name)) > n, 10, "the source's word in the history")
+    assert told.get(service_name, "a") == "1" and reader.get("a") == "1"
+    wait_until(lambda: (told.state / "pins" / f"{service_name}.1").exists(), 5, "the freeze on the disk")
+    wait_backup(told, service_name)
+    for end in told.kill9, told.stop:
+        end()
+        told.start()
+        assert told.get(service_name, "a") == "1" and reader.get("a") == "1"
+        assert told.service(service_name)["state"] == "frozen"
+        assert "frozen by" in told.log(), "loudly"
+    told.cli("thaw", service_name, check=True)
+    reader.wait_value("a", "4")
+    told.wait_state(service_name, "live")
+    assert told.service(service_name)["frozen"] is None
+    wait_until(lambda: not (told.state / "pins" / f"{service_name}.1").exists(), 5, "nothing left of it")
+    assert told.cli("thaw", service_name).returncode == 1
+    reader.close()
+
+
+@pytest.mark.parametrize("target", ["previous", "digest", "before", "current"])
+def test_freeze_to(told, service_name, target):
+    entries = history(told, service_name)
+    wanted = {"previous": "previous", "digest": f"digest:{entries[2]['digest']}",
+              "before": f"before:{int(entries[1]['published']) + 1}", "current": str(told.numbers[2])}[target]
+    if target == "before":  # the newest that was published before that second
+        expected = next(entry for entry in entries if entry["published"] < int(entries[1]["published"]) + 1)["generation"]
+    else:
+        expected = {"previous": told.numbers[1], "digest": told.numbers[0], "current": told.numbers[2]}[target]
+    before = told.service(service_name)["generation"]
+    told.cli("freeze", service_name, wanted, check=True)
+    value = str(told.numbers.index(expected) + 1)
+    told.wait_value(service_name, "a", value)
+    entry = told.wait_state(service_name, "frozen")
+    assert (entry["generation"] == before) == (value == "3"), "the same contents are the same generation"
+
+
+def test_freeze_ends_by_itself(told, service_name):
+    told.cli("freeze", "--for", "1s", service_name, "previous", check=True)
+    assert told.get(service_name, "a") == "2"
+    assert told.service(service_name)["frozen"]["until"] > time.time() - 5
+    told.wait_value(service_name, "a", "3", 5)
+    told.wait_state(service_name, "live")
+    told.wait_log("its freeze is over")
+
+
+def test_freeze_that_ended_while_the_daemon_was_stopped_is_over(told, service_name):
+    told.cli("freeze", "--for", "1s", service_name, "previous", check=True)
+    wait_until(lambda: (told.state / "pins" / f"{service_name}.1").exists(), 5, "the freeze on the disk")
+    told.kill9()
+    time.sleep(1)
+    told.start()
+    told.wait_value(service_name, "a", "3", 5)
+    told.wait_state(service_name, "live")
+
+
+def test_frozen_service_thaws_while_the_source_is_away(told, tree, service_name):
+    """To the newest that was recorded."""
+    told.cli("freeze", service_name, str(told.numbers[0]), check=True)
+    wait_until(lambda: (told.state / "pins" / f"{service_name}.1").exists(), 5, "the freeze on the disk")
+    told.wait_value(service_name, "a", "1")
+    wait_backup(told, service_name)
+    told.stop()
+    away(tree)
+    told.start()
+    assert told.get(service_name, "a") == "1"
+    told.cli("thaw", service_name, check=True)
+    assert told.get(service_name, "a") == "3" and told.service(service_name)["state"] == "backup"
+    back(tree)
+    told.wait_state(service_name, "live")
+
+
+def test_freeze_refuses_what_is_not_there(told, service_name):
+    for wrong in "12345", "digest:0123456789abcdef", "before:1000":
+        done = told.cli("freeze", service_name, wrong)
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1, done
+    for wrong in "digest:xyz", "yesterday":
+        assert told.cli("freeze", service_name, wrong).returncode != 0
+    assert told.cli("freeze", "--for", "soon", service_name, "previous").returncode == 2
+    assert told.service(service_name)["frozen"] is None and told.get(service_name, "a") == "3"
+
+
+# --- override ---------------------------------------------------------------------------------------------------------
+
+def test_override_of_a_key_survives_changes_and_restarts(told, tree, service_name):
+    told.cli("override", "--reason", "incident", service_name, "a=mine", check=True)
+    assert told.listing(service_name) == {"a": "mine", "b": "same"}
+    told.cli("override", service_name, "new/key", input=b"from\nstdin", check=True)
+    assert told.get(service_name, "new/key") == "from\nstdin"
+    entry = told.service(service_name)
+    assert entry["overrides"] == 2 and entry["state"] == "live"
+    assert b"2 keys have values of operators" in told.cli("status", check=True).stdout
+    told.wait_log("a has another value by")
+    tree.put(f"config/{service_name}/b", "changed")
+    told.wait_value(service_name, "b", "changed")
+    assert told.get(service_name, "a") == "mine"
+    # The history has what the source says.
+    wait_until(lambda: told.cli("diff", service_name, str(told.numbers[2]), str(history(told, service_name)[0]["generation"]))
+               .stdout == b"-b\tsame\n+b\tchanged\n", 10, "the history")
+    wait_backup(told, service_name)
+    told.kill9()
+    away(tree)
+    told.start()
+    assert told.listing(service_name) == {"a": "mine", "b": "changed", "new/key": "from\nstdin"}
+    assert told.service(service_name)["overrides"] == 2
+    back(tree)
+    told.wait_state(service_name, "live")
+    assert told.get(service_name, "a") == "mine"
+    told.cli("override", "--clear", service_name, "a", check=True)
+    told.wait_value(service_name, "a", "3")
+    told.cli("override", "--clear", service_name, check=True)
+    assert told.listing(service_name) == {"a": "3", "b": "changed"}
+    assert told.service(service_name)["overrides"] == 0
+    assert told.cli("override", "--clear", service_name).returncode == 1
+
+
+def test_override_ends_by_itself(told, service_name):
+    told.cli("override", "--for", "1s", service_name, "a=mine", check=True)
+    assert told.get(service_name, "a") == "mine"
+    told.wait_value(service_name, "a", "3", 5)
+    assert told.service(service_name)["overrides"] == 0
+
+
+# --- who --------------------------------------------------------------------------------------------------------------
+
+def test_only_operators_may(daemon, tree, service_name):
+    running = daemon(source=tree.source, config="[socket]\noperators=user:nobody\n")
+    put_and_keep(running, tree, service_name, "a", "1")
+    put_and_keep(running, tree, service_name, "a", "2")
+    for verb, *words in (["freeze", service_name, "previous"], ["thaw", service_name],
+                         ["override", service_name, "a=x"], ["override", "--clear", service_name],
+                         ["forget", service_name]):
+        done = running.cli(verb, *words)
+        assert done.returncode == 4 and b"operator" in done.stderr, (verb, done)
+    assert running.get(service_name, "a") == "2" and len(history(running, service_name)) == 2
+
+
+# --- forget, expire ---------------------------------------------------------------------------------------------------
+
+def test_forget_removes_old_secrets_at_once(told, service_name):
+    told.cli("forget", service_name, str(told.numbers[0]), check=True)
+    wait_until(lambda: told.numbers[0] not in [entry["generation"] for entry in history(told, service_name)], 5, "it to go")
+    assert told.numbers[1] in [entry["generation"] for entry in history(told, service_name)]
+    told.cli("forget", service_name, check=True)
+    wait_until(lambda: [entry["generation"] for entry in history(told, service_name)] == [told.numbers[2]], 5, "all but one")
+    left = subprocess.run(["grep", "-rlF", "2", told.state / "history"], stdout=subprocess.PIPE, check=False)
+    assert told.get(service_name, "a") == "3" and backup_path(told, service_name).exists(), left
+
+
+def test_forget_of_a_service_that_nobody_uses_removes_everything(daemon, tree, service_name):
+    running = daemon(source=tree.source, config="[services]\nlinger=0\n")
+    tree.put(f"config/{service_name}/a", "1")
+    running.wait_value(service_name, "a", "1")
+    wait_until(backup_path(running, service_name).exists, 5, "the backup")
+    wait_until(lambda: not running.knows(service_name), 5, "the service to end")
+    running.cli("forget", service_name, check=True)
+    wait_until(lambda: not [path for path in running.state.rglob(f"*{service_name}*")], 5, "nothing to be left")
+
+
+def test_backups_of_services_that_left_expire(daemon, tree, service_name):
+    running = daemon(source=tree.source, config="[services]\nlinger=0\n[backup]\nexpire=2s\n")
+    tree.put(f"config/{service_name}/a", "1")
+    tree.put("config/stays/a", "1")
+    watcher = running.watch("stays")
+    running.wait_value(service_name, "a", "1")
+    wait_until(backup_path(running, service_name).exists, 5, "the backup")
+    wait_until(lambda: not backup_path(running, service_name).exists(), 15, "it to expire")
+    assert backup_path(running, "stays").exists() and watcher.running
+    running.wait_log("nobody uses it any more")
