@@ -3,6 +3,7 @@
  */
 #include <malloc.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -51,6 +52,18 @@ static int say(char *message, int error)
 {
 	fprintf(stderr, "consulcfgd: %s\n", message ? message : strerror(-error));
 	free(message);
+	return error;
+}
+
+static int PRINTF_FORMAT(2, 3) complain(int error, const char *format, ...)
+{
+	va_list args;
+
+	fputs("consulcfgd: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
 	return error;
 }
 
