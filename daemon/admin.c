@@ -11,6 +11,9 @@
 #define TEXT "text/plain; charset=utf-8"
 #define SLICE_SERVICES 64 /* well below 1 ms */
 
+/* In name order, hidden services come first: those are nobody's. */
+static const char behind_hidden[] = { SERVICE_HIDDEN + 1, '\0' };
+
 /* One address, and what may be asked for there. */
 struct port {
 	struct admin *admin;
@@ -31,7 +34,7 @@ struct admin {
 
 struct listing {
 	struct admin *admin;
-	char last[LIMIT_SERVICE_NAME + 1];
+	char last[sizeof(((struct service *)NULL)->name)];
 	bool has_begun, has_services;
 };
 
@@ -105,6 +108,7 @@ static void answer_status(struct admin *admin, struct web_reply *reply)
 		return;
 	}
 	listing->admin = admin;
+	strcpy(listing->last, behind_hidden);
 	web_stream(reply, "application/json", list_some, free, listing);
 }
 
@@ -123,7 +127,7 @@ static void answer_readiness(struct admin *admin, struct web_reply *reply)
 	char text[64];
 	int len;
 
-	for (struct service *service = services_next(services, NULL); service;
+	for (struct service *service = services_next(services, behind_hidden); service;
 		service = services_next(services, service->name))
 		if (!service->snapshot)
 			n_loading++;

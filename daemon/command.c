@@ -463,55 +463,75 @@ static void handle_resync(struct request *request)
 	operator_resync(&request->reply, &request->wire);
 }
 
-/* What the disk has is shown to who may read the service, and to operators. */
-static bool take_name(
-	const struct request *request, bool for_operators, char ret_name[LIMIT_SERVICE_NAME + 1])
+static bool is_operator(const struct session *session)
 {
-	struct session *session = request->reply.session;
+	return access_is_operator(session->server->config, &session->peer);
+}
+
+static bool take_name(const struct request *request, char ret_name[LIMIT_SERVICE_NAME + 1])
+{
 	const char *name = request->wire.service;
 	size_t len = request->wire.service_len;
-	bool may;
 
-	session_spend(session, COST_OPEN);
+	session_spend(request->reply.session, COST_OPEN);
 	if (!key_is_service_name(name, len)) {
 		refuse_name(request);
 		return false;
 	}
-	may = access_is_operator(session->server->config, &session->peer) ||
-	      (!for_operators && may_read(session, name, len));
-	if (!may && for_operators)
-		reply_text(&request->reply, WIRE_DENIED,
-			"user %u is no operator; see operators= in consulcfgd.conf",
-			(unsigned)session->peer.uid);
-	else if (!may)
-		reply_denied(&request->reply, name, len);
 	memcpy(ret_name, name, len);
 	ret_name[len] = '\0';
-	return may;
+	return true;
+}
+
+/*
+ * What the disk has is shown to who may read the service, and to operators. From whom it is hidden,
+ * to them the disk has nothing.
+ */
+static bool take_kept(
+	const struct request *request, char ret_name[LIMIT_SERVICE_NAME + 1], bool *ret_hide)
+{
+	struct session *session = request->reply.session;
+	size_t len = request->wire.service_len;
+
+	if (!take_name(request, ret_name))
+		return false;
+	*ret_hide = !is_operator(session) && is_hidden(session, ret_name, len);
+	if (is_operator(session) || *ret_hide || may_read(session, ret_name, len))
+		return true;
+	reply_denied(&request->reply, ret_name, len);
+	return false;
 }
 
 static void handle_history(struct request *request)
 {
 	char name[LIMIT_SERVICE_NAME + 1];
+	bool hide;
 
-	if (take_name(request, false, name))
-		pinning_history(&request->reply, name);
+	if (take_kept(request, name, &hide))
+		pinning_history(&request->reply, name, hide);
 }
 
 static void handle_recall(struct request *request)
 {
 	char name[LIMIT_SERVICE_NAME + 1];
+	bool hide;
 
-	if (take_name(request, false, name))
-		pinning_recall(&request->reply, name, request->wire.generation);
+	if (take_kept(request, name, &hide))
+		pinning_recall(&request->reply, name, request->wire.generation, hide);
 }
 
 static void handle_pin(struct request *request)
 {
 	char name[LIMIT_SERVICE_NAME + 1];
 
-	if (take_name(request, true, name))
+	if (!take_name(request, name))
+		return;
+	if (is_operator(request->reply.session))
 		pinning_order(&request->reply, name, &request->wire);
+	else
+		reply_text(&request->reply, WIRE_DENIED,
+			"user %u is no operator; see operators= in consulcfgd.conf",
+			(unsigned)request->reply.session->peer.uid);
 }
 
 static const struct {

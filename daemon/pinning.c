@@ -12,7 +12,7 @@ static struct backups *backups_of(const struct reply *reply)
 	return reply->session->server->backups;
 }
 
-void pinning_history(const struct reply *reply, const char *service)
+void pinning_history(const struct reply *reply, const char *service, bool hide)
 {
 	struct json *json;
 	const char *text;
@@ -20,7 +20,7 @@ void pinning_history(const struct reply *reply, const char *service)
 	int r = json_new(&json);
 
 	if (r == 0)
-		r = backup_history_list(backups_of(reply), service, json);
+		r = hide ? 0 : backup_history_list(backups_of(reply), service, json);
 	if (r > 0 && json_text(json, &text, &len) == 0)
 		reply_bytes(reply, WIRE_OK, text, len);
 	else if (r == 0)
@@ -32,7 +32,7 @@ void pinning_history(const struct reply *reply, const char *service)
 		json_free(json);
 }
 
-void pinning_recall(const struct reply *reply, const char *service, uint64_t generation)
+void pinning_recall(const struct reply *reply, const char *service, uint64_t generation, bool hide)
 {
 	int fd;
 
@@ -42,7 +42,7 @@ void pinning_recall(const struct reply *reply, const char *service, uint64_t gen
 			LIMIT_DESCRIPTORS);
 		return;
 	}
-	fd = backup_history_open(backups_of(reply), service, generation);
+	fd = hide ? -ENOENT : backup_history_open(backups_of(reply), service, generation);
 	if (fd < 0) {
 		reply_text(reply, fd == -ENOENT ? WIRE_NO_KEY : WIRE_INTERNAL,
 			"generation %llu of %s: %s", (unsigned long long)generation, service,

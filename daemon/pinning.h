@@ -5,8 +5,9 @@
 
 #include "daemon/reply.h"
 
-void pinning_history(const struct reply *reply, const char *service);
-void pinning_recall(const struct reply *reply, const char *service, uint64_t generation);
+/* hide: as if the disk had nothing. */
+void pinning_history(const struct reply *reply, const char *service, bool hide);
+void pinning_recall(const struct reply *reply, const char *service, uint64_t generation, bool hide);
 /* The peer is an operator. */
 void pinning_order(
 	const struct reply *reply, const char *service, const struct wire_request *request);

@@ -66,7 +66,7 @@ static char *list_names(void *userdata)
 	if (!text)
 		return NULL;
 	RB_FOREACH (service, service_table, &services->table)
-		if (service->restore || service->snapshot)
+		if ((service->restore || service->snapshot) && *service->name != SERVICE_HIDDEN)
 			at += sprintf(at, "%s\n", service->name);
 	strcpy(at, n_awaited > 0 ? services->awaited_next : "");
 	return text;

@@ -69,6 +69,7 @@ class Front:
         self.stalls = stalls
         self.accepted = 0
         self._held = []
+        self._drops = 0
         if cert:
             self.present(cert, key)
         self._listener = socket.create_server((self.host, 0))
@@ -87,6 +88,7 @@ class Front:
         self.drop()
 
     def drop(self):
+        self._drops += 1
         held, self._held = self._held, []
         for sock in held:
             with contextlib.suppress(OSError):
@@ -116,10 +118,13 @@ class Front:
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock):
+        drops = self._drops
         with contextlib.suppress(OSError), contextlib.closing(sock), \
                 self._context.wrap_socket(sock, server_side=True) as near, \
                 socket.create_connection(self.target, 10) as far:
             self._held.append(near)
+            if self._drops != drops:
+                return  # dropped in the middle of its handshake
             while True:
                 ready = [near] if near.pending() else select.select([near, far], [], [])[0]
                 for side in ready:

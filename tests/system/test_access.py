@@ -36,9 +36,14 @@ READS = {  # name in proto/wire.h: payload for a service. Who may not read it is
     "FETCH": lambda service: struct.pack("<QI", 0, 0) + service.encode(),
     "STATUS": lambda service: b"\x02" + service.encode(),
 }
+KEPT = {  # the same, of what the disk keeps: there may be nothing
+    "HISTORY": lambda service: service.encode(),
+    "RECALL": lambda service: struct.pack("<Q", 1) + service.encode(),
+}
 OPERATORS = {  # the same for what operators alone may do: DENIED for everybody else, and by a further socket
     "ACCEPT": lambda service: struct.pack("<BQ", 0, 0) + service.encode(),
     "RESYNC": lambda service: service.encode(),
+    "PIN": lambda service: struct.pack("<BQB", 2, 0, len(service)) + service.encode() + b"\0\0\0",
 }
 HARMLESS = {"HELLO", "CLOSE", "GENFILE"}  # say nothing about a service that the client may not read
 
@@ -148,7 +153,7 @@ def running(daemon, tree):
 
 
 def test_every_request_of_the_protocol_is_in_the_table():
-    assert set(operations()) == set(READS) | set(OPERATORS) | HARMLESS
+    assert set(operations()) == set(READS) | set(KEPT) | set(OPERATORS) | HARMLESS
 
 
 @pytest.mark.parametrize("who", CLIENTS)
@@ -159,6 +164,11 @@ def test_each_request_is_answered_for_what_the_client_may_read_and_denied_for_th
             for service in SERVICES:
                 status, _ = client.ask(name, payload(service))
                 assert status == (OK if service in visible else DENIED), (name, service)
+        for name, payload in KEPT.items():
+            for service in SERVICES:
+                status, _ = client.ask(name, payload(service))
+                assert (status == DENIED) == (service not in visible), (name, service)
+                assert status in (OK, NO_KEY, DENIED), (name, service)
         for name, payload in OPERATORS.items():
             for service in SERVICES:
                 status, _ = client.ask(name, payload(service))
@@ -227,6 +237,17 @@ def test_hidden_service_answers_byte_for_byte_like_one_that_nobody_has(running, 
         status, said = client.ask("STATUS", b"\x01")
         assert hidden.encode() not in said and b'"-' not in said
     assert running.get(hidden, "a") == "hidden"
+
+
+def test_the_disk_has_nothing_of_a_hidden_service(running, tree):
+    tree.put("config/secret/a", "hidden")
+    assert running.get("secret", "a") == "hidden"
+    with Client(running, uid=0) as root:
+        wait_until(lambda: root.ask("HISTORY", b"secret")[0] == OK, 10, "the history")
+    with Client(running, uid=STRANGER, gid=STRANGER) as client:
+        for name, payload in KEPT.items():
+            hidden, absent = (client.ask(name, payload(service)) for service in ("secret", "absent"))
+            assert (hidden[0], hidden[1].replace(b"secret", b"absent")) == (NO_KEY, absent[1]), name
 
 
 def test_tools_say_of_a_hidden_service_what_they_say_of_one_without_keys(running, tree):

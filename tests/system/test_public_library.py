@@ -80,7 +80,7 @@ def test_what_is_installed(installed):
     root, _ = installed
     examples = root / "usr/share/doc/consulcfgd/examples"
     assert {path.name for path in examples.iterdir()} == \
-        {path.name for pattern in ("*.c", "python/*.py") for path in (ROOT / "examples").glob(pattern)}
+        {path.name for pattern in ("examples/*.c", "examples/python/*.py", "systemd/*.conf") for path in ROOT.glob(pattern)}
     assert (root / "usr/include/consulcfg.h").read_text() == (ROOT / "client/lib/consulcfg.h").read_text()
     for page in (ROOT / "man").glob("*.scd"):
         name = page.name.removesuffix(".scd")

@@ -211,7 +211,7 @@ def test_daemon_runs_as_its_own_user_and_can_do_nothing_else(system):
     assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     owners = system.run("stat", "-c", "%U %a", "/run/consulcfgd", "/var/lib/consulcfgd").stdout.decode().split("\n")
-    assert owners[:2] == ["consulcfgd 755", "consulcfgd 755"]
+    assert owners[:2] == ["consulcfgd 755", "consulcfgd 700"]
 
 
 def test_exposure_is_low_and_lower_without_the_network(system):

@@ -79,7 +79,7 @@ static void replace_for_long(bool is_cheap)
 	static _Atomic(int) places[8];
 	bool was_cheap = hazard_is_cheap;
 	pthread_t threads[3];
-	uint64_t deadline = clock_after_usec(10 * USEC_PER_SEC);
+	uint64_t deadline = clock_after_usec(60 * USEC_PER_SEC);
 	unsigned n_freed = 0, at = 0;
 
 	hazard_is_cheap = is_cheap && was_cheap;
