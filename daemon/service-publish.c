@@ -1,7 +1,5 @@
 #include "daemon/service-publish.h"
 
-#include <time.h>
-
 #include "daemon/backup-history.h"
 #include "daemon/publication.h"
 #include "daemon/service-backup.h"
@@ -13,9 +11,8 @@
 #define PUBLISH_BUDGET_USEC                                                                        \
 	2000 /* CPU time of one turn of the loop; clients are served in between */
 #define SAME_MAX (4u << 20) /* bytes that are compared in one go */
-#define SEEN_MAX_USEC (UINT64_C(86400) * USEC_PER_SEC) /* a clock may be wrong by a day */
 
-void service_show(const struct service *service)
+void service_publish_show(const struct service *service)
 {
 	announcer_show(service->services->announcer, &service->announcement,
 		service_state_age_usec(service), service_state_index(service),
@@ -23,11 +20,11 @@ void service_show(const struct service *service)
 }
 
 /* Waiters may come and go, themselves and each other, while they are told. */
-void service_tell(struct service *service)
+void service_publish_tell(struct service *service)
 {
 	struct list waiting = LIST_INIT(waiting);
 
-	service_show(service);
+	service_publish_show(service);
 	list_splice(&waiting, &service->waiters);
 	while (!list_is_empty(&waiting)) {
 		struct service_waiter *waiter =
@@ -39,14 +36,6 @@ void service_tell(struct service *service)
 	}
 }
 
-static uint64_t realtime_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
-
 /*
  * Above every generation of this service that any client can have seen: those of earlier daemons
  * were below their clock, too.
@@ -55,10 +44,10 @@ static uint64_t next_generation(const struct service *service)
 {
 	uint64_t last = MAX(service->generation, backup_generation(service->backup));
 
-	return MAX(MAX(last, service->seen_generation), realtime_usec()) + 1;
+	return MAX(MAX(last, service->seen_generation), loop_realtime_usec()) + 1;
 }
 
-bool service_has_answers(const struct service *service)
+bool service_publish_is_possible(const struct service *service)
 {
 	for (unsigned i = 0; i < service->n_layers; i++)
 		if (!service->layers[i].tree->has_answered)
@@ -213,7 +202,7 @@ static void work(struct service *service)
 	/* Changes that came meanwhile make one more publication, all together. */
 	if (service->is_dirty)
 		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC);
-	service_tell(service);
+	service_publish_tell(service);
 }
 
 static void on_publish_timer(void *userdata)
@@ -269,7 +258,7 @@ static bool is_same(const struct image *a, const struct image *b)
 	return a->size == b->size && a->digest == b->digest;
 }
 
-void service_serve(struct service *service, struct snapshot *snapshot)
+void service_publish_instead(struct service *service, struct snapshot *snapshot)
 {
 	service_publish_drop(service);
 	if (service->snapshot && is_same(&service->snapshot->image, &snapshot->image)) {
@@ -280,43 +269,29 @@ void service_serve(struct service *service, struct snapshot *snapshot)
 		service->published_at = loop_now();
 	}
 	service_backup_note(service);
-	service_tell(service);
+	service_publish_tell(service);
 	/* What was under way is to be recorded. */
-	if (service_has_answers(service))
+	if (service_publish_is_possible(service))
 		service_publish(service);
 }
 
-void service_serve_again(struct service *service)
+void service_publish_again(struct service *service)
 {
 	struct snapshot *snapshot;
 
 	service_publish_drop(service);
-	if (service_has_answers(service)) {
+	if (service_publish_is_possible(service)) {
 		service_publish(service);
 		return;
 	}
 	/* The source is away: the newest that it said. Overrides wait for it. */
 	snapshot = backup_history_newest(service->backups, service->name);
 	if (snapshot && !service_pin_is_frozen(service)) {
-		service_serve(service, snapshot);
+		service_publish_instead(service, snapshot);
 		service->is_restored = true;
-		service_show(service);
+		service_publish_show(service);
 		return;
 	}
 	snapshot_unref(snapshot);
-	service_show(service);
-}
-
-bool service_has_news_for(struct service *service, uint64_t generation)
-{
-	if (!service->snapshot || service->snapshot->generation == generation)
-		return false;
-	if (!service->is_restored || generation < service->generation)
-		return true;
-	/* The daemon before had published what its backup did not get to hold any more. Whoever
-	 * makes generations up gets what there is. */
-	if (generation > realtime_usec() + SEEN_MAX_USEC)
-		return true;
-	service->seen_generation = MAX(service->seen_generation, generation);
-	return false;
+	service_publish_show(service);
 }

@@ -7,6 +7,7 @@
 #include "daemon/service-publish.h"
 #include "daemon/services.h"
 
+#define SEEN_MAX_USEC (UINT64_C(86400) * USEC_PER_SEC) /* a clock may be wrong by a day */
 #define RESTORE_BUDGET_USEC 2000 /* of one turn of the loop; clients are served in between */
 
 /* All layers have answered. Whether what is served is not yet what they said. */
@@ -32,7 +33,7 @@ static void on_answered(struct service *service, bool content_changed)
 	}
 	if (!service->withheld.is_set)
 		service->is_restored = false;
-	service_show(service);
+	service_publish_show(service);
 	if (!service->publication && !service->is_dirty)
 		service_backup_note(service);
 }
@@ -43,10 +44,10 @@ static void on_tree_changed(struct tree *tree, bool content_changed, void *userd
 	struct service *service = layer->service;
 
 	/* Nobody waits for a state, and each confirmation comes by here. */
-	if (service_has_answers(service) && tree->state == WIRE_LIVE)
+	if (service_publish_is_possible(service) && tree->state == WIRE_LIVE)
 		on_answered(service, content_changed);
 	else
-		service_show(service);
+		service_publish_show(service);
 }
 
 static void drop_layers(struct service *service)
@@ -110,10 +111,10 @@ static int replace_layers(struct service *service, char *const prefixes[], unsig
 	for (unsigned i = 0; i < n; i++)
 		add_layer(service, trees[i]);
 	/* Trees that other services already watch have their contents now. */
-	if (service_has_answers(service))
+	if (service_publish_is_possible(service))
 		service_publish(service);
 	else
-		service_show(service);
+		service_publish_show(service);
 	return 0;
 }
 
@@ -160,7 +161,7 @@ int service_apply_layers(struct service *service)
 	}
 	if (!has_layers(service, prefixes, (unsigned)n))
 		r = replace_layers(service, prefixes, (unsigned)n);
-	else if (has_others > 0 && service_has_answers(service))
+	else if (has_others > 0 && service_publish_is_possible(service))
 		service_publish(service);
 	set_hold(service);
 	free_prefixes(prefixes, (unsigned)n);
@@ -192,7 +193,7 @@ static int end_restore(struct service *service)
 		tree_restore(service->layers[i].tree, restore_take_layer(restore, i),
 			service->restored_at);
 	restore_free(restore);
-	service_show(service);
+	service_publish_show(service);
 	return r;
 }
 
@@ -223,7 +224,7 @@ static void on_restore_timer(void *userdata)
 	if (r < 0)
 		log_error("%s: cannot be watched: %s", service->name, strerror(-r));
 	if (!had_snapshot && service->snapshot)
-		service_tell(service);
+		service_publish_tell(service);
 }
 
 static int start_layers(struct service *service)
@@ -299,6 +300,20 @@ void service_unwant(struct service *service)
 		list_append(idle, &service->idle_link);
 	else
 		list_append(idle->next, &service->idle_link); /* in front of the first */
+}
+
+bool service_has_news_for(struct service *service, uint64_t generation)
+{
+	if (!service->snapshot || service->snapshot->generation == generation)
+		return false;
+	if (!service->is_restored || generation < service->generation)
+		return true;
+	/* The daemon before had published what its backup did not get to hold any more. Whoever
+	 * makes generations up gets what there is. */
+	if (generation > loop_realtime_usec() + SEEN_MAX_USEC)
+		return true;
+	service->seen_generation = MAX(service->seen_generation, generation);
+	return false;
 }
 
 void service_add_waiter(struct service *service, struct service_waiter *waiter)

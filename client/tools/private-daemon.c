@@ -134,7 +134,8 @@ static int launch(struct private_daemon *daemon, const char *source, int listene
 	char program[4200], state[PRIVATE_DAEMON_PATH + 8];
 	char from[4096], level[] = "--log-level=warning", at[PRIVATE_DAEMON_PATH + 24];
 	char runtime[PRIVATE_DAEMON_PATH + 24], kept[PRIVATE_DAEMON_PATH + 32];
-	char *argv[] = { program, from, at, runtime, kept, level, NULL };
+	char forget[] = "--set=service *.backup=no"; /* nobody comes back to it */
+	char *argv[] = { program, from, at, runtime, kept, forget, level, NULL };
 	AUTO_FREE char **words = environment(launch.listen_pid);
 	sigset_t none;
 	const struct child_plan plan = {
@@ -152,7 +153,7 @@ static int launch(struct private_daemon *daemon, const char *source, int listene
 	snprintf(from, sizeof(from), "--source=%s", source);
 	snprintf(at, sizeof(at), "--socket=%s", daemon->socket);
 	snprintf(runtime, sizeof(runtime), "--runtime-directory=%s", daemon->directory);
-	snprintf(state, sizeof(state), "%s/state", daemon->directory);
+	snprintf(state, sizeof(state), "%s/kept", daemon->directory);
 	snprintf(kept, sizeof(kept), "--state-directory=%s", state);
 	if (!words || mkdir(state, 0700) < 0)
 		return fail(daemon, -errno, "cannot make %s: %s", state, strerror(errno));
