@@ -113,6 +113,7 @@ static void replace_snapshot(struct service *service, struct snapshot *snapshot)
 	service->is_restored = false;
 	announcer_put_aside(service->services->announcer, service->snapshot);
 	service->snapshot = snapshot;
+	service->is_pinned = service_pin_is_there(service);
 	service->generation = snapshot->generation;
 	announcer_raise_soon(service->services->announcer, &service->announcement);
 	service_outcome_new(service);
@@ -179,6 +180,21 @@ static int work_on_publication(struct service *service)
 	return r == 0 ? finish_publication(service) : r;
 }
 
+/* The newest is withheld: what operators said and do not say any more gives way to the newest good.
+ */
+static void fall_back(struct service *service)
+{
+	struct snapshot *snapshot;
+
+	if (!service->is_pinned || service_pin_is_there(service))
+		return;
+	snapshot = backup_history_newest(service->backups, service->name);
+	if (!snapshot)
+		return;
+	snapshot->generation = next_generation(service);
+	replace_snapshot(service, snapshot);
+}
+
 static void work(struct service *service)
 {
 	int r = 0;
@@ -199,6 +215,8 @@ static void work(struct service *service)
 	service->published_at = loop_now();
 	if (r == 0)
 		service_backup_note(service);
+	if (r == -EKEYREJECTED)
+		fall_back(service);
 	/* Changes that came meanwhile make one more publication, all together. */
 	if (service->is_dirty)
 		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC);
@@ -263,6 +281,7 @@ void service_publish_instead(struct service *service, struct snapshot *snapshot)
 	service_publish_drop(service);
 	if (service->snapshot && is_same(&service->snapshot->image, &snapshot->image)) {
 		snapshot_unref(snapshot);
+		service->is_pinned = service_pin_is_there(service);
 	} else {
 		snapshot->generation = next_generation(service);
 		replace_snapshot(service, snapshot);

@@ -177,6 +177,7 @@ static void adopt(struct service *service, struct snapshot *snapshot)
 	service->snapshot = snapshot;
 	service->generation = snapshot->generation;
 	service->is_restored = true;
+	service->is_pinned = service_pin_is_there(service);
 	service->restored_at = confirmed_at;
 	announcer_raise_soon(service->services->announcer, &service->announcement);
 	log_debug("%s: serving the backup of generation %llu until the source answers",

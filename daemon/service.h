@@ -75,6 +75,7 @@ struct service {
 	struct publication *publication; /* under way, or NULL */
 	bool is_recording; /* the publication is for the history alone */
 	struct pins *pins; /* what operators said; NULL: nothing ever */
+	bool is_pinned; /* the snapshot came when they said something */
 	struct loop_timer *pin_timer;
 	bool is_dirty; /* a layer changed since the publication under way began */
 	uint64_t published_at; /* loop_now() */
