@@ -1,5 +1,6 @@
 #include "daemon/explain.h"
 
+#include "daemon/pin.h"
 #include "daemon/service-state.h"
 
 /* What one layer says. */
@@ -19,9 +20,10 @@ static int choose(const struct finding *findings, unsigned n, bool is_locked)
 	return winner;
 }
 
-/* Whether clients read now what the layers make: not while it is being published, or withheld. */
-static bool is_published(const struct service *service, const struct finding *winner,
-	const char *key, size_t key_len)
+/* Whether clients read now what counts (NULL: no key): not while it is being published, or
+ * withheld. */
+static bool is_published(const struct service *service, const char *key, size_t key_len,
+	const char *value, size_t value_len)
 {
 	struct record record;
 	bool is_there;
@@ -29,10 +31,20 @@ static bool is_published(const struct service *service, const struct finding *wi
 	if (!service->snapshot)
 		return false;
 	is_there = image_find(&service->snapshot->image, key, key_len, &record);
-	if (!winner || !is_there)
-		return !winner && !is_there;
-	return record.value_len == winner->record.value_len &&
-	       memcmp(record.value, winner->record.value, record.value_len) == 0;
+	if (!value || !is_there)
+		return !value && !is_there;
+	return record.value_len == value_len && memcmp(record.value, value, value_len) == 0;
+}
+
+static unsigned flags_of(const struct service *service, const struct finding *winner,
+	const char *key, size_t key_len)
+{
+	const struct pin *pin = service->pins ? pins_find(service->pins, key, key_len) : NULL;
+	const char *value = pin ? pin->value : winner ? winner->record.value : NULL;
+	size_t value_len = pin ? pin->value_len : winner ? winner->record.value_len : 0;
+
+	return (pin ? WIRE_EXPLAIN_OVERRIDDEN : 0) |
+	       (is_published(service, key, key_len, value, value_len) ? WIRE_EXPLAIN_PUBLISHED : 0);
 }
 
 static uint64_t age_of(const struct tree *tree)
@@ -94,9 +106,7 @@ void explain_reply(
 	head.generation = le64_of(service->generation);
 	head.state = le32_of(service_state(service));
 	head.flags =
-		le32_of(is_published(service, winner < 0 ? NULL : &findings[winner], key, key_len)
-				? WIRE_EXPLAIN_PUBLISHED
-				: 0);
+		le32_of(flags_of(service, winner < 0 ? NULL : &findings[winner], key, key_len));
 	start = reply_begin(reply->session,
 		sizeof(head) + service->n_layers * (sizeof(struct wire_layer) + LIMIT_KEY +
 							   LIMIT_EXPLAIN_VALUE));

@@ -87,6 +87,17 @@ int pins_override(struct pins *pins, const char *key, size_t key_len, const char
 	return 0;
 }
 
+const struct pin *pins_find(const struct pins *pins, const char *key, size_t key_len)
+{
+	LIST_FOREACH (node, &pins->overrides) {
+		const struct pin *pin = LIST_ENTRY(node, struct pin, link);
+
+		if (compare(pin, key, key_len) == 0)
+			return pin;
+	}
+	return NULL;
+}
+
 unsigned pins_clear(struct pins *pins, const char *key, size_t key_len)
 {
 	struct list *at = pins->overrides.next;

@@ -39,6 +39,8 @@ static inline bool pins_are_empty(const struct pins *pins)
 /* In place of the one before. 0, -ENOBUFS: LIMIT_PINS, -ENOMEM. */
 int pins_override(struct pins *pins, const char *key, size_t key_len, const char *value,
 	size_t value_len, const struct pin_note *note);
+/* NULL: there is none. */
+const struct pin *pins_find(const struct pins *pins, const char *key, size_t key_len);
 /* How many went; key_len 0: all. */
 unsigned pins_clear(struct pins *pins, const char *key, size_t key_len);
 

@@ -200,7 +200,8 @@ struct wire_entry {
 	uint8_t zero;
 };
 
-#define WIRE_EXPLAIN_PUBLISHED 0x1u /* what the layers make is what clients read now */
+#define WIRE_EXPLAIN_PUBLISHED 0x1u /* what counts is what clients read now */
+#define WIRE_EXPLAIN_OVERRIDDEN 0x2u /* what counts is not a layer's: an operator said it */
 
 struct wire_explain {
 	le64 generation;

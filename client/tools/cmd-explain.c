@@ -169,6 +169,20 @@ static void print_layer(struct explain *e, const struct wire_layer_entry *layer)
 	output_text(&e->output, "\n");
 }
 
+/* What clients read in place of what the layers make. */
+static void print_what_differs(struct explain *e)
+{
+	unsigned flags = le32_get(e->head.flags);
+
+	if (flags & WIRE_EXPLAIN_OVERRIDDEN)
+		output_text(&e->output,
+			"an operator's override counts instead; see consulcfg-override\n");
+	if (!(flags & WIRE_EXPLAIN_PUBLISHED))
+		output_text(&e->output,
+			"this is not what clients read now: it is frozen, withheld, or just being "
+			"published; see consulcfg-status\n");
+}
+
 static void print_why(struct explain *e, const struct wire_layer_entry *won)
 {
 	output_escaped(&e->output, won->prefix, won->prefix_len);
@@ -176,10 +190,7 @@ static void print_why(struct explain *e, const struct wire_layer_entry *won)
 					? " counts: the key is locked, and it is the lowest layer "
 					  "that has it\n"
 					: " counts: it is the last layer that has the key\n");
-	if (!(le32_get(e->head.flags) & WIRE_EXPLAIN_PUBLISHED))
-		output_text(&e->output,
-			"this is not what clients read now: it is withheld, or just being "
-			"published; see consulcfg-status\n");
+	print_what_differs(e);
 }
 
 /* --- JSON ---------------------------------------------------------------------------------------
@@ -232,6 +243,9 @@ static void print_json(struct explain *e)
 	output_text(output, le32_get(e->head.flags) & WIRE_EXPLAIN_PUBLISHED
 				    ? ", \"published\": true"
 				    : ", \"published\": false");
+	output_text(output, le32_get(e->head.flags) & WIRE_EXPLAIN_OVERRIDDEN
+				    ? ", \"overridden\": true"
+				    : ", \"overridden\": false");
 	if (winner(e))
 		output_text(output, is_locked(e) ? ", \"why\": \"the lowest layer: it is locked\""
 						 : ", \"why\": \"the last layer that has it\"");
