@@ -15,9 +15,14 @@ static int open_on(
 		r = link_send(link, WIRE_OPEN, &request, &tag);
 	if (r != 0)
 		return r;
-	do
+	do {
 		r = link_receive(link, deadline, &reply);
-	while (r == -EINTR || (r == 0 && reply.tag != tag));
+		if (r == 0 && reply.tag == tag)
+			break;
+		/* Of replies that nobody asked for there may be no end. */
+		if (r == 0 && clock_now_usec() >= deadline)
+			r = -ETIMEDOUT;
+	} while (r == 0 || r == -EINTR);
 	if (r == 0)
 		r = link_status_error(reply.status);
 	if (r == 0)
