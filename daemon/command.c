@@ -1,5 +1,6 @@
 #include "daemon/command.h"
 
+#include "daemon/explain.h"
 #include "daemon/listing.h"
 #include "daemon/operator.h"
 #include "daemon/paging.h"
@@ -29,6 +30,12 @@ static void refuse_name(const struct request *request)
 	reply_text(&request->reply, WIRE_BAD_NAME,
 		"not a service name: 1 to %d of A-Z a-z 0-9 . _ - and no . _ - in front",
 		LIMIT_SERVICE_NAME);
+}
+
+static void refuse_key(const struct request *request)
+{
+	reply_text(&request->reply, WIRE_BAD_NAME, "not a key: 1 to %d bytes of UTF-8 without NUL",
+		LIMIT_KEY);
 }
 
 static void refuse_malformed(const struct reply *reply, const char *why)
@@ -264,8 +271,7 @@ static void handle_get(struct request *request)
 		generation = le64_of(snapshot->generation);
 		reply_value(&request->reply, &generation, sizeof(generation), snapshot, &record);
 	} else if (key_check(request->wire.key, request->wire.key_len) < 0) {
-		reply_text(&request->reply, WIRE_BAD_NAME,
-			"not a key: 1 to %d bytes of UTF-8 without NUL", LIMIT_KEY);
+		refuse_key(request);
 	} else {
 		reply_text(&request->reply, WIRE_NO_KEY, "no such key");
 	}
@@ -323,6 +329,19 @@ static void handle_list(struct request *request)
 		return;
 	session_spend(request->reply.session, COST_PAGE);
 	paging_reply(&request->reply, request->opened, &request->wire);
+}
+
+static void handle_explain(struct request *request)
+{
+	const char *key = request->wire.key;
+	size_t len = request->wire.key_len;
+
+	if (key_check(key, len) < 0) {
+		refuse_key(request);
+		return;
+	}
+	session_spend(request->reply.session, COST_LISTING);
+	explain_reply(&request->reply, request->opened->service, key, len);
 }
 
 static void reply_json(const struct request *request, struct json *json)
@@ -531,6 +550,7 @@ static const struct {
 	[WIRE_GENFILE] = { handle_genfile, false },
 	[WIRE_ACCEPT] = { handle_accept, false },
 	[WIRE_RESYNC] = { handle_resync, false },
+	[WIRE_EXPLAIN] = { handle_explain, true },
 	[WIRE_HISTORY] = { handle_history, false },
 	[WIRE_RECALL] = { handle_recall, false },
 	[WIRE_PIN] = { handle_pin, false },

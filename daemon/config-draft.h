@@ -16,7 +16,7 @@ struct config_place {
 };
 
 struct config_rule_places {
-	struct config_place layers, access, hold, backup;
+	struct config_place layers, access, lock, schema, hold, backup;
 };
 
 struct config_socket_places {

@@ -1,6 +1,5 @@
 /*
- * Rules for services. Knows their keys and how globs match. Globs have '*' and '?' only and are
- * matched here, not by fnmatch(3), whose time on a chosen name may grow without bound.
+ * Rules for services. Knows their keys.
  */
 #include "daemon/config-rule.h"
 
@@ -9,6 +8,7 @@
 
 #include "daemon/access.h"
 #include "daemon/config-layers.h"
+#include "proto/glob.h"
 
 #define SECTION "service"
 #define HIDE "hide"
@@ -19,32 +19,10 @@ static bool is_for_all(const struct config_rule *rule)
 	return std_streq(rule->glob, "*");
 }
 
-/* A mismatch behind a '*' goes back to the last one only: linear in practice, bounded always. */
-bool config_rule_is_match(const char *glob, const char *name)
-{
-	const char *star = NULL, *retry = NULL;
-
-	while (*name != '\0') {
-		if (*glob == '*') {
-			star = glob++;
-			retry = name;
-		} else if (*glob == '?' || *glob == *name) {
-			glob++;
-			name++;
-		} else if (star) {
-			glob = star + 1;
-			name = ++retry;
-		} else {
-			return false;
-		}
-	}
-	return glob[strspn(glob, "*")] == '\0';
-}
-
 const struct config_rule *config_rule_for(const struct config *config, const char *service)
 {
 	for (unsigned i = 0; i < config->n_rules; i++)
-		if (config_rule_is_match(config->rules[i].glob, service))
+		if (glob_matches(config->rules[i].glob, service, strlen(service)))
 			return &config->rules[i];
 	return NULL;
 }
@@ -63,6 +41,8 @@ void config_rule_done(struct config_rule *rule)
 		free(rule->layers[i]);
 	config_draft_free_words(rule->access, rule->n_access);
 	free(rule->access_subjects);
+	config_draft_free_words(rule->lock, rule->n_lock);
+	free(rule->schema);
 }
 
 bool config_rule_is_section(const char *section)
@@ -197,14 +177,28 @@ static int take_access(struct config_draft *draft, char **word)
 	return 0;
 }
 
-static bool is_unsupported(const char *key)
+/* Of keys, which are nearly any bytes. */
+static int take_lock(struct config_draft *draft, char **word)
 {
-	static const char *const keys[] = { "lock", "schema" };
+	if (**word == '/')
+		return config_draft_fail(draft, "%s begins with '/'; remove it: keys do not",
+			config_draft_quote(draft, *word));
+	return 0;
+}
 
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-		if (std_streq(keys[i], key))
-			return true;
-	return false;
+/* Whether the file can be read is seen when a service needs it: it may come later. */
+static int set_schema(struct config_draft *draft, struct config_rule *rule,
+	struct config_place *place, const char *value)
+{
+	int r = config_draft_once(draft, place);
+
+	if (r < 0)
+		return r;
+	if (key_check(value, strlen(value)) < 0)
+		return config_draft_fail(draft,
+			"%s is neither the path of a file nor a key of the service",
+			config_draft_quote(draft, value));
+	return config_draft_set_string(&rule->schema, value);
 }
 
 static int set_hold(struct config_draft *draft, struct config_rule *rule,
@@ -249,20 +243,25 @@ int config_rule_set(struct config_draft *draft, const char *value)
 	struct config_rule *rule = find_rule(draft->config, glob_of(draft->section, buf));
 	struct config_rule_places *places = &draft->rules[rule - draft->config->rules];
 
-	if (is_unsupported(draft->key))
-		return config_draft_fail(draft, "not supported by this version; remove the line");
 	if (std_streq(draft->key, "hold"))
 		return set_hold(draft, rule, &places->hold, value);
 	if (std_streq(draft->key, "backup"))
 		return set_backup(draft, rule, &places->backup, value);
-	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access"))
-		return config_draft_fail(
-			draft, "unknown key; a service has layers=, access=, hold= and backup=");
+	if (std_streq(draft->key, "schema"))
+		return set_schema(draft, rule, &places->schema, value);
+	if (!std_streq(draft->key, "layers") && !std_streq(draft->key, "access") &&
+		!std_streq(draft->key, "lock"))
+		return config_draft_fail(draft,
+			"unknown key; a service has layers=, access=, lock=, schema=, hold= and "
+			"backup=");
 	if (*value == '\0')
 		return config_draft_fail(
 			draft, "the list is empty; remove the line to get the default");
 	if (std_streq(draft->key, "layers"))
 		return set_layers(draft, rule, &places->layers, value);
+	if (std_streq(draft->key, "lock"))
+		return config_draft_set_words(
+			draft, &places->lock, value, take_lock, &rule->lock, &rule->n_lock);
 	return config_draft_set_words(
 		draft, &places->access, value, take_access, &rule->access, &rule->n_access);
 }
@@ -280,8 +279,29 @@ static int copy_words(char *const *words, unsigned n_words, char **ret_copies)
 	return 0;
 }
 
+static int inherit_words(char ***words, unsigned *n_words, char *const *from, unsigned n_from)
+{
+	char **copies;
+
+	if (*n_words > 0 || n_from == 0)
+		return 0;
+	copies = calloc(n_from, sizeof(*copies));
+	if (!copies)
+		return -ENOMEM;
+	if (copy_words(from, n_from, copies) < 0) {
+		free(copies);
+		return -ENOMEM;
+	}
+	*words = copies;
+	*n_words = n_from;
+	return 0;
+}
+
 static int inherit(struct config_rule *rule, const struct config_rule *from)
 {
+	bool has_access = rule->n_access > 0;
+	int r;
+
 	if (!rule->has_backup)
 		rule->no_backup = from->no_backup;
 	if (rule->n_layers == 0) {
@@ -289,24 +309,18 @@ static int inherit(struct config_rule *rule, const struct config_rule *from)
 			return -ENOMEM;
 		rule->n_layers = from->n_layers;
 	}
-	if (rule->n_access == 0 && from->n_access > 0) {
-		char **access = calloc(from->n_access, sizeof(*access));
-
-		if (!access)
-			return -ENOMEM;
-		if (copy_words(from->access, from->n_access, access) < 0) {
-			free(access);
-			return -ENOMEM;
-		}
-		rule->access = access;
-		rule->n_access = from->n_access;
+	r = inherit_words(&rule->access, &rule->n_access, from->access, from->n_access);
+	if (r == 0)
+		r = inherit_words(&rule->lock, &rule->n_lock, from->lock, from->n_lock);
+	if (!has_access)
 		rule->hides = from->hides;
-	}
 	if (!rule->has_hold) {
 		rule->has_hold = from->has_hold;
 		rule->hold_usec = from->hold_usec;
 	}
-	return 0;
+	if (r == 0 && !rule->schema && from->schema)
+		r = config_draft_set_string(&rule->schema, from->schema);
+	return r;
 }
 
 static int inherit_all(struct config *config, const struct config_rule *from)

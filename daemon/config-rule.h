@@ -5,9 +5,8 @@
 
 #include "daemon/config-draft.h"
 
-/* What a glob is, and whether a service's name matches it. */
+/* Of services' names. */
 bool config_rule_is_glob(const char *text);
-bool config_rule_is_match(const char *glob, const char *name);
 
 /* Is this the section of a rule, whatever the name in it? */
 bool config_rule_is_section(const char *section);

@@ -6,6 +6,7 @@
 
 #include <sys/un.h>
 
+#include "proto/glob.h"
 #include "proto/key.h"
 
 #include "daemon/config-rule.h"
@@ -37,7 +38,7 @@ const struct config_socket *config_socket_find(const struct config *config, cons
 bool config_socket_shows(const struct config_socket *socket, const char *service)
 {
 	for (unsigned i = 0; i < socket->n_services; i++)
-		if (config_rule_is_match(socket->services[i], service))
+		if (glob_matches(socket->services[i], service, strlen(service)))
 			return true;
 	return false;
 }

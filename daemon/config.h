@@ -29,6 +29,9 @@ struct config_rule {
 	bool hides; /* from those whom access leaves out, that the service is there */
 	bool has_hold;
 	uint64_t hold_usec; /* how long lost access is held; 0: until it is accepted, the default */
+	char **lock; /* globs of keys that a higher layer does not override */
+	unsigned n_lock;
+	char *schema; /* the path of a file, or a key of the service; NULL: none */
 	bool no_backup;
 	bool has_backup; /* backup= was given */
 };

@@ -196,3 +196,18 @@ bool kvset_same(const struct kvset *a, const struct kvset *b)
 	return a->records.n == b->records.n && a->digest == b->digest &&
 	       a->flags_digest == b->flags_digest;
 }
+
+bool kvset_find(const struct kvset *set, const char *key, size_t key_len, struct record *ret_record)
+{
+	const struct records *records = &set->records;
+	size_t off = 0;
+
+	while (off < records->size) {
+		off = record_decode(records->data, records->size, off, ret_record);
+		if (off == 0)
+			return false;
+		if (ret_record->key_len == key_len && memcmp(ret_record->key, key, key_len) == 0)
+			return true;
+	}
+	return false;
+}

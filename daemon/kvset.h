@@ -53,3 +53,7 @@ int kvset_borrow(const struct records *records, void (*give_back)(void *lender),
 
 /* Same keys, values and flags; a ModifyIndex alone (a lock was taken) is no change. */
 bool kvset_same(const struct kvset *a, const struct kvset *b);
+
+/* Looks through the entries one by one: for questions of people. */
+bool kvset_find(
+	const struct kvset *set, const char *key, size_t key_len, struct record *ret_record);

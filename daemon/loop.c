@@ -274,6 +274,11 @@ uint64_t loop_now(void)
 	return clock_nsec(CLOCK_BOOTTIME) / NSEC_PER_USEC;
 }
 
+uint64_t loop_realtime_usec(void)
+{
+	return clock_nsec(CLOCK_REALTIME) / NSEC_PER_USEC;
+}
+
 uint64_t loop_cpu_usec(void)
 {
 	return clock_nsec(CLOCK_THREAD_CPUTIME_ID) / NSEC_PER_USEC;

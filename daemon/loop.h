@@ -35,6 +35,9 @@ void loop_stop(struct loop *loop);
 /* CLOCK_BOOTTIME in microseconds: ages and timers go on while the host sleeps. */
 uint64_t loop_now(void);
 
+/* Since 1970, by a clock that people set. */
+uint64_t loop_realtime_usec(void);
+
 /* CPU time that this thread has taken. */
 uint64_t loop_cpu_usec(void);
 

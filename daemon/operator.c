@@ -45,7 +45,11 @@ void operator_accept(const struct reply *reply, const struct wire_request *reque
 	if (!service)
 		return;
 	if (!held_find(service, &held)) {
-		reply_text(reply, WIRE_NO_KEY, "nothing is held of %s", service->name);
+		reply_text(reply, WIRE_NO_KEY,
+			service->withheld.is_set
+				? "what is withheld of %s breaks its schema; correct one of the two"
+				: "nothing is held of %s",
+			service->name);
 		return;
 	}
 	if (request->has_digest && request->digest != held.digest) {

@@ -7,7 +7,12 @@
 
 #define WRITE_SLICE (2u << 20) /* bytes into the memfd per step: under a millisecond */
 
-enum publication_phase { PUBLICATION_MERGE, PUBLICATION_INDEX, PUBLICATION_WRITE };
+enum publication_phase {
+	PUBLICATION_MERGE,
+	PUBLICATION_JUDGE,
+	PUBLICATION_INDEX,
+	PUBLICATION_WRITE
+};
 
 struct layer_cursor {
 	struct kvset *set;
@@ -21,6 +26,10 @@ struct publication {
 	size_t max_bytes;
 	struct layer_cursor layers[PUBLICATION_SETS];
 	unsigned n_layers;
+	const struct glob_list *locks; /* NULL: none */
+	unsigned n_lockable; /* layers that they hold for; overrides are above them */
+	struct judge *judge; /* NULL: none */
+	struct judge_run judge_run;
 	struct records merged;
 	const struct records *records; /* the merged ones, or the only layer's */
 	uint64_t digest;
@@ -54,7 +63,7 @@ int publication_new(struct kvset *const sets[], unsigned n_sets, size_t max_byte
 	p->n_layers = n_sets;
 	p->phase = PUBLICATION_MERGE;
 	if (n_sets == 1) {
-		p->phase = PUBLICATION_INDEX;
+		p->phase = PUBLICATION_JUDGE;
 		p->records = &sets[0]->records;
 		p->digest = sets[0]->digest;
 	}
@@ -62,10 +71,37 @@ int publication_new(struct kvset *const sets[], unsigned n_sets, size_t max_byte
 	return 0;
 }
 
+void publication_lock(struct publication *p, const struct glob_list *locks, unsigned n_layers)
+{
+	p->locks = locks;
+	p->n_lockable = n_layers;
+}
+
+void publication_judge(struct publication *p, struct judge *judge)
+{
+	p->judge = judge;
+}
+
+const char *publication_verdict(const struct publication *p)
+{
+	return p->judge_run.check.message;
+}
+
+uint64_t publication_digest(const struct publication *p)
+{
+	return p->digest;
+}
+
+size_t publication_n_keys(const struct publication *p)
+{
+	return p->records ? p->records->n : 0;
+}
+
 struct publication *publication_free(struct publication *p)
 {
 	if (!p)
 		return NULL;
+	judge_run_done(&p->judge_run);
 	image_builder_free(p->builder);
 	snapshot_unref(p->snapshot);
 	records_done(&p->merged);
@@ -75,7 +111,21 @@ struct publication *publication_free(struct publication *p)
 	return NULL;
 }
 
-/* The layer that supplies the next key: the smallest key, of equal ones the highest layer. */
+/* The lowest layer that has this key. */
+static struct layer_cursor *lowest_of(struct publication *p, struct layer_cursor *best)
+{
+	for (unsigned i = 0; i < p->n_layers; i++) {
+		struct layer_cursor *layer = &p->layers[i];
+
+		if (layer->has_head && key_compare(layer->head.key, layer->head.key_len,
+					       best->head.key, best->head.key_len) == 0)
+			return layer;
+	}
+	return best;
+}
+
+/* The layer that supplies the next key: the smallest key, of equal ones the highest layer, or the
+ * lowest where the key is locked. */
 static struct layer_cursor *pick(struct publication *p)
 {
 	struct layer_cursor *best = NULL;
@@ -87,6 +137,9 @@ static struct layer_cursor *pick(struct publication *p)
 							 best->head.key, best->head.key_len) <= 0))
 			best = layer;
 	}
+	if (best && p->locks && best < p->layers + p->n_lockable &&
+		glob_list_matches(p->locks, best->head.key, best->head.key_len))
+		return lowest_of(p, best);
 	return best;
 }
 
@@ -110,7 +163,7 @@ static int step_merge(struct publication *p)
 
 		if (!layer) {
 			p->records = &p->merged;
-			p->phase = PUBLICATION_INDEX;
+			p->phase = PUBLICATION_JUDGE;
 			return 1;
 		}
 		record = layer->head;
@@ -123,6 +176,21 @@ static int step_merge(struct publication *p)
 		skip_key(p, &record);
 	}
 	return p->merged.size > p->max_bytes ? -EFBIG : 1;
+}
+
+static int step_judge(struct publication *p)
+{
+	int r = 0;
+
+	if (p->judge && !p->judge_run.judge)
+		judge_run_init(&p->judge_run, p->judge, p->records);
+	if (p->judge)
+		r = judge_run_step(&p->judge_run);
+	if (r == 0) {
+		p->phase = PUBLICATION_INDEX;
+		return 1;
+	}
+	return r;
 }
 
 static int step_index(struct publication *p)
@@ -156,6 +224,8 @@ int publication_step(struct publication *p)
 	switch (p->phase) {
 	case PUBLICATION_MERGE:
 		return step_merge(p);
+	case PUBLICATION_JUDGE:
+		return step_judge(p);
 	case PUBLICATION_INDEX:
 		return step_index(p);
 	case PUBLICATION_WRITE:

@@ -91,8 +91,9 @@ void service_backup_note(struct service *service)
 	uint64_t confirmed_at = loop_now() - service_state_age_usec(service);
 	struct backup_facts facts;
 
-	if (!backups || service->is_restored || !service->snapshot || service->n_layers == 0 ||
-		!is_wanted(service, service->config))
+	/* What the layers have now is not what is served where that was withheld. */
+	if (!backups || service->is_restored || service->withheld.is_set || !service->snapshot ||
+		service->n_layers == 0 || !is_wanted(service, service->config))
 		return;
 	/* Names are free to invent: what never had a key leaves no file. */
 	if (!service->backup && service->snapshot->image.n_entries == 0)

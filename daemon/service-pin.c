@@ -1,20 +1,12 @@
 #include "daemon/service-pin.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "daemon/backup-history.h"
 #include "daemon/backup-pins.h"
 #include "daemon/log.h"
+#include "daemon/service-publish.h"
 #include "daemon/services.h"
-
-static uint64_t realtime_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
 
 /* --- on the disk ------------------------------------------------------------------------- */
 
@@ -42,7 +34,7 @@ static void save(struct service *service)
 
 static void arm(struct service *service)
 {
-	uint64_t end = pins_next_end(service->pins), now = realtime_usec();
+	uint64_t end = pins_next_end(service->pins), now = loop_realtime_usec();
 
 	if (end == 0)
 		loop_timer_disarm(service->pin_timer);
@@ -56,7 +48,7 @@ static void take_effect(struct service *service)
 {
 	save(service);
 	arm(service);
-	service_serve_again(service);
+	service_publish_again(service);
 }
 
 static void on_timer(void *userdata)
@@ -64,7 +56,7 @@ static void on_timer(void *userdata)
 	struct service *service = userdata;
 	bool was_frozen = service->pins->is_frozen;
 
-	if (!pins_expire(service->pins, realtime_usec())) {
+	if (!pins_expire(service->pins, loop_realtime_usec())) {
 		arm(service);
 		return;
 	}
@@ -99,7 +91,7 @@ void service_pin_load(struct service *service)
 		log_error("%s: what operators said of it does not read: it is not in force",
 			service->name);
 	snapshot_unref(snapshot);
-	if (pins_expire(service->pins, realtime_usec()))
+	if (pins_expire(service->pins, loop_realtime_usec()))
 		save(service);
 	if (service->pins->is_frozen)
 		log_warning("%s: frozen by %s%s%s", service->name, service->pins->frozen.by,
@@ -145,7 +137,7 @@ int service_pin_freeze(struct service *service, const char *target, const struct
 		note->reason);
 	save(service);
 	arm(service);
-	service_serve(service, snapshot);
+	service_publish_instead(service, snapshot);
 	return 0;
 }
 

@@ -1,37 +1,24 @@
 #include "daemon/service-state.h"
 
+#include <stdio.h>
+
 #include "daemon/service-pin.h"
 
 /* The worst of the layers: frozen > held > loading > backup > stale > live. */
-static int badness(enum wire_state state)
-{
-	switch (state) {
-	case WIRE_LIVE:
-		return 0;
-	case WIRE_STALE:
-		return 1;
-	case WIRE_BACKUP:
-		return 2;
-	case WIRE_LOADING:
-		return 3;
-	case WIRE_HELD:
-		return 4;
-	case WIRE_FROZEN:
-		return 5;
-	}
-	return 0;
-}
-
 enum wire_state service_state(const struct service *service)
 {
-	enum wire_state worst = service->snapshot ? WIRE_LIVE : WIRE_LOADING;
+	enum wire_state worst = WIRE_LIVE;
 
 	if (service_pin_is_frozen(service) && service->snapshot)
 		return WIRE_FROZEN;
-	if (service->is_restored)
+	if (service->withheld.is_set)
+		worst = WIRE_HELD;
+	else if (service->is_restored)
 		worst = WIRE_BACKUP;
+	else if (!service->snapshot)
+		worst = WIRE_LOADING;
 	for (unsigned i = 0; i < service->n_layers; i++)
-		if (badness(service->layers[i].tree->state) > badness(worst))
+		if (wire_state_is_worse(service->layers[i].tree->state, worst))
 			worst = service->layers[i].tree->state;
 	return worst;
 }
@@ -56,6 +43,18 @@ uint64_t service_state_age_usec(const struct service *service)
 		if (service->layers[i].tree->content)
 			age = MAX(age, now - service->layers[i].tree->confirmed_at);
 	return age;
+}
+
+const char *service_state_prefix(
+	const struct service *service, const struct tree *tree, char buf[LIMIT_KEY + 1])
+{
+	char *name;
+
+	snprintf(buf, LIMIT_KEY + 1, "%s", tree->prefix);
+	name = service_shown_name(service) > service->name ? strstr(buf, service->name) : NULL;
+	if (name)
+		memmove(name, name + 1, strlen(name));
+	return buf;
 }
 
 const struct tree_error *service_state_error(const struct service *service)

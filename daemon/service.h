@@ -12,6 +12,8 @@
 #include "daemon/announcer.h"
 #include "daemon/backup.h"
 #include "daemon/config.h"
+#include "proto/glob.h"
+#include "daemon/judge.h"
 #include "daemon/list.h"
 #include "daemon/loop.h"
 #include "daemon/snapshot.h"
@@ -36,6 +38,15 @@ struct service_waiter {
 	void *userdata;
 };
 
+/* What the layers make and clients do not get: it breaks the schema. */
+struct withheld {
+	bool is_set;
+	char reason[SCHEMA_MESSAGE]; /* which key and why, without its value */
+	uint64_t since; /* loop_now() */
+	size_t n_keys;
+	uint64_t digest;
+};
+
 struct service_layer {
 	struct service *service;
 	struct tree *tree;
@@ -54,6 +65,9 @@ struct service {
 	struct list idle_link; /* services::idle, while nobody uses it */
 	struct service_layer *layers; /* an array: most services have one */
 	unsigned n_layers;
+	struct glob_list locks; /* keys that belong to the lowest layer that has them */
+	struct judge judge; /* by the schema */
+	struct withheld withheld;
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */
 	struct announcement announcement;

@@ -112,6 +112,13 @@ void services_await_clients(struct services *services)
 		loop_timer_arm(services->await_timer, 0);
 }
 
+static void on_turn(void *userdata)
+{
+	struct services *services = userdata;
+
+	services->spent_usec = 0;
+}
+
 int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile,
 	struct backups *backups, const struct config *config, struct services **ret_services)
 {
@@ -129,6 +136,8 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 	r = announcer_new(loop, genfile, &services->announcer);
 	if (r == 0)
 		r = loop_timer_new(loop, on_await_timer, services, &services->await_timer);
+	if (r == 0)
+		r = loop_timer_new(loop, on_turn, services, &services->turn);
 	if (r < 0) {
 		services_free(services);
 		return r;
@@ -148,6 +157,7 @@ struct services *services_free(struct services *services)
 		end(service);
 	announcer_free(services->announcer);
 	loop_timer_free(services->await_timer);
+	loop_timer_free(services->turn);
 	free(services->awaited);
 	free(services);
 	return NULL;

@@ -19,6 +19,8 @@ struct services {
 	/* service::idle_link: that linger, those without keys in front, as they are free to invent.
 	 */
 	struct list idle;
+	struct loop_timer *turn; /* armed: something was published in this turn of the loop, */
+	uint64_t spent_usec; /* which took so long */
 	char *awaited; /* names of those that the daemon before had in use, or NULL */
 	char *awaited_next;
 	struct loop_timer *await_timer;
@@ -31,9 +33,3 @@ void service_free(struct service *service);
 
 /* Gives it the layers that the configuration names, if it has others. */
 int service_apply_layers(struct service *service);
-
-/* From now on this is served, under a new generation unless it is the same; takes the snapshot,
- * which nobody else has. */
-void service_serve(struct service *service, struct snapshot *snapshot);
-/* What is served is made anew, from what the source said, or from the newest that is recorded. */
-void service_serve_again(struct service *service);

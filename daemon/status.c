@@ -61,26 +61,14 @@ static void put_held(
 	json_end_object(json);
 }
 
-/* Of a hidden service the layer of one that was not hidden. */
-static void put_prefix(struct json *json, const struct service *service, const char *prefix)
-{
-	char text[LIMIT_KEY + 1];
-	char *name;
-
-	snprintf(text, sizeof(text), "%s", prefix);
-	name = service_shown_name(service) > service->name ? strstr(text, service->name) : NULL;
-	if (name)
-		memmove(name, name + 1, strlen(name));
-	put_string(json, "prefix", text);
-}
-
 static void put_layer(struct json *json, const struct service *service, const struct tree *tree)
 {
 	const struct kvset *content = tree->content;
 	const struct tree_held *held = &tree->held;
+	char prefix[LIMIT_KEY + 1];
 
 	json_begin_object(json);
-	put_prefix(json, service, tree->prefix);
+	put_string(json, "prefix", service_state_prefix(service, tree, prefix));
 	put_uint(json, "keys", content ? content->records.n : 0);
 	put_uint(json, "index", content ? content->index : 0);
 	put_string(json, "state", wire_state_name(tree->state));
@@ -122,6 +110,15 @@ static void put_error(struct json *json, const struct tree_error *error)
 	json_key(json, "retry_in_seconds");
 	json_seconds(json, error->retry_at > now ? error->retry_at - now : 0);
 	json_end_object(json);
+}
+
+static void put_withheld(struct json *json, const struct withheld *withheld)
+{
+	if (withheld->is_set)
+		put_held(json, withheld->reason, withheld->since, withheld->n_keys,
+			withheld->digest);
+	else
+		put_null(json, "held");
 }
 
 static void put_content(struct json *json, const struct snapshot *snapshot)
@@ -213,7 +210,7 @@ void status_service(const struct service *service, struct json *json)
 	if (held_find(service, &held))
 		put_held(json, held.reason, held.since, held.n_keys, held.digest);
 	else
-		put_null(json, "held");
+		put_withheld(json, &service->withheld);
 	put_frozen(json, service);
 	put_uint(json, "overrides", service->pins ? service->pins->n_overrides : 0);
 	put_error(json, service_state_error(service));

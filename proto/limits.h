@@ -16,6 +16,13 @@
 	(64u << 20) /* image bytes; a tree above this is a mistake, not a config */
 #define DEFAULT_MAX_SERVICES 20000 /* one host runs hundreds; a loop that opens names is a bug */
 
+/* Schemas, which may come with the configuration. */
+#define LIMIT_SCHEMA (256 << 10) /* bytes: a line for each of a thousand keys, with comments */
+#define LIMIT_SCHEMA_LINES 1000 /* each key is held against each line until one matches */
+#define LIMIT_SCHEMA_PATTERN 256 /* bytes of a regular expression */
+#define LIMIT_SCHEMA_REPEAT 1000 /* copies that {m,n} makes, which take memory each */
+#define LIMIT_SCHEMA_TEXT 4096 /* bytes that a pattern is held against */
+
 /* The socket. */
 #define LIMIT_FRAME (64u << 10) /* checked before a byte of the payload is stored */
 #define LIMIT_REPLY (1u << 30) /* a client takes no larger reply: it holds one value at least */
@@ -35,6 +42,7 @@
 #define LIMIT_INLINE_VALUE (16u << 10) /* larger values are sent from the image, not copied */
 #define LIMIT_LIST_PAGE (64u << 10) /* entries of a LIST reply, unless a single one is larger */
 #define LIMIT_MGET_REPLY (1u << 20) /* 64 KiB of keys could name one large value 20 000 times */
+#define LIMIT_EXPLAIN_VALUE (16u << 10) /* of each layer's value: it is for people to look at */
 #define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
 #define LIMIT_SHARE_COST                                                                           \

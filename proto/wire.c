@@ -145,6 +145,7 @@ static bool parse(unsigned op, struct input *input, struct wire_request *request
 		input_take_rest(input, &request->service, &request->service_len);
 		return true;
 	case WIRE_GET:
+	case WIRE_EXPLAIN:
 		if (!input_take_name(input, request))
 			return false;
 		input_take_rest(input, &request->key, &request->key_len);
@@ -270,6 +271,7 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 		output_put(output, request->key, request->key_len);
 		return;
 	case WIRE_GET:
+	case WIRE_EXPLAIN:
 	case WIRE_MGET:
 		output_put_name(output, request);
 		output_put(output, request->key, request->key_len);
@@ -307,7 +309,7 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 
 static bool is_op(unsigned op)
 {
-	return (op >= WIRE_HELLO && op <= WIRE_RESYNC) || (op >= WIRE_HISTORY && op <= WIRE_PIN);
+	return (op >= WIRE_HELLO && op <= WIRE_EXPLAIN) || (op >= WIRE_HISTORY && op <= WIRE_PIN);
 }
 
 struct wire_header wire_header_of(size_t length, unsigned op, unsigned status, uint32_t tag)
@@ -389,6 +391,42 @@ int wire_next_entry(const void *payload, size_t len, size_t *cursor, struct reco
 	return 1;
 }
 
+int wire_next_layer(
+	const void *payload, size_t len, size_t *cursor, struct wire_layer_entry *ret_layer)
+{
+	struct input input = { (const uint8_t *)payload + *cursor, len - *cursor };
+	struct wire_layer layer;
+	size_t prefix_len, sent_len;
+
+	if (*cursor > len)
+		return -EBADMSG;
+	if (input.len == 0)
+		return 0;
+	if (!input_take(&input, &layer, sizeof(layer)))
+		return -EBADMSG;
+	prefix_len = le16_get(layer.prefix_len);
+	sent_len = le32_get(layer.sent_len);
+	if (prefix_len > input.len || sent_len > input.len - prefix_len ||
+		sent_len > le32_get(layer.value_len))
+		return -EBADMSG;
+	*ret_layer = (struct wire_layer_entry){
+		.prefix = (const char *)input.data,
+		.prefix_len = prefix_len,
+		.sent_len = sent_len,
+		.index = le64_get(layer.index),
+		.modify_index = le64_get(layer.modify_index),
+		.age_usec = le64_get(layer.age_usec),
+		.state = layer.state,
+		.flags = layer.flags,
+	};
+	if (le32_get(layer.value_len) != WIRE_ABSENT) {
+		ret_layer->value = ret_layer->prefix + prefix_len;
+		ret_layer->value_len = le32_get(layer.value_len);
+	}
+	*cursor += sizeof(layer) + prefix_len + sent_len;
+	return 1;
+}
+
 ssize_t wire_encode(
 	unsigned op, uint32_t tag, const struct wire_request *request, void *buf, size_t size)
 {
@@ -420,4 +458,18 @@ const char *wire_state_name(unsigned state)
 	};
 
 	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
+}
+
+bool wire_state_is_worse(enum wire_state a, enum wire_state b)
+{
+	static const uint8_t badness[] = {
+		[WIRE_LIVE] = 0,
+		[WIRE_STALE] = 1,
+		[WIRE_BACKUP] = 2,
+		[WIRE_LOADING] = 3,
+		[WIRE_HELD] = 4,
+		[WIRE_FROZEN] = 5,
+	};
+
+	return badness[a] > badness[b];
 }

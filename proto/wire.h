@@ -78,6 +78,12 @@ enum wire_op {
 	 * req:   service name; empty: all services
 	 * reply: empty
 	 */
+	WIRE_EXPLAIN = 13,
+	/* What each layer of a service says of a key, and which of them counts.
+	 * req:   u8 name length, service name, key
+	 * reply: struct wire_explain, then per layer, lowest first: struct wire_layer, prefix, the
+	 *        value's first bytes
+	 */
 	WIRE_HISTORY = 16,
 	/* What the disk has of a service; for its readers and for operators.
 	 * req:   service name
@@ -194,6 +200,32 @@ struct wire_entry {
 	uint8_t zero;
 };
 
+#define WIRE_EXPLAIN_PUBLISHED 0x1u /* what the layers make is what clients read now */
+
+struct wire_explain {
+	le64 generation;
+	le32 state; /* enum wire_state of the service */
+	le32 flags; /* WIRE_EXPLAIN_… */
+};
+
+#define WIRE_LAYER_WINS 0x1u /* its value counts */
+#define WIRE_LAYER_LOCKED 0x2u /* the key is locked: the lowest layer that has it counts */
+
+struct wire_layer {
+	le64 index; /* Consul's, of the layer */
+	le64 modify_index; /* of the key */
+	le64 age_usec; /* since the source last confirmed the layer; UINT64_MAX: it has no contents
+			*/
+	le32 value_len; /* WIRE_ABSENT: the layer does not have the key */
+	le32 sent_len; /* bytes of the value that follow, at most LIMIT_EXPLAIN_VALUE */
+	le16 prefix_len;
+	uint8_t state; /* enum wire_state */
+	uint8_t flags; /* WIRE_LAYER_… */
+	le32 zero;
+};
+
+_Static_assert(sizeof(struct wire_explain) == 16, "wire layout");
+_Static_assert(sizeof(struct wire_layer) == 40, "wire layout");
 _Static_assert(sizeof(struct wire_header) == 12, "wire layout");
 _Static_assert(sizeof(struct wire_hello_reply) == 12, "wire layout");
 _Static_assert(sizeof(struct wire_info) == 40, "wire layout");
@@ -239,6 +271,19 @@ int wire_next_key(
 struct record;
 int wire_next_entry(const void *payload, size_t len, size_t *cursor, struct record *ret_entry);
 
+/* A layer of an EXPLAIN reply; the pointers are into the payload, not NUL-terminated. */
+struct wire_layer_entry {
+	const char *prefix;
+	const char *value; /* NULL: the layer does not have the key */
+	size_t prefix_len, value_len, sent_len;
+	uint64_t index, modify_index, age_usec;
+	unsigned state, flags;
+};
+
+/* The next layer, *cursor from sizeof(struct wire_explain). 1, 0 at the end, -EBADMSG. */
+int wire_next_layer(
+	const void *payload, size_t len, size_t *cursor, struct wire_layer_entry *ret_layer);
+
 /*
  * Encodes a whole request frame into buf. Returns its length; -EMSGSIZE when it does not fit into
  * size or LIMIT_FRAME, or a service name into its length byte; -EOPNOTSUPP: unknown op. An op
@@ -248,3 +293,6 @@ ssize_t wire_encode(
 	unsigned op, uint32_t tag, const struct wire_request *request, void *buf, size_t size);
 
 const char *wire_state_name(unsigned state);
+
+/* Of several states the one that is shown: frozen > held > loading > backup > stale > live. */
+bool wire_state_is_worse(enum wire_state a, enum wire_state b);

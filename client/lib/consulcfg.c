@@ -6,7 +6,9 @@
 #include <limits.h>
 
 #include "client/lib/handle-dispatch.h"
+#include "client/lib/handle-explain.h"
 #include "client/lib/handle-info.h"
+#include "proto/key.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
 #define LIVE_POLL_USEC UINT64_C(50000)
@@ -327,6 +329,13 @@ int ccfg_info(ccfg *cfg, struct ccfg_info *ret_info)
 	view_unref(from.view);
 	memcpy(ret_info, &info, MIN(ret_info->size, sizeof(info)));
 	return 0;
+}
+
+int ccfg_explain(ccfg *cfg, const char *key, ccfg_explain_fn *fn, void *userdata)
+{
+	if (!key || !fn || key_check(key, strlen(key)) < 0)
+		return -EINVAL;
+	return handle_explain(cfg, key, strlen(key), fn, userdata);
 }
 
 int ccfg_fd(ccfg *cfg)

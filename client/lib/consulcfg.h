@@ -325,6 +325,34 @@ struct ccfg_info {
  */
 int ccfg_info(ccfg *cfg, struct ccfg_info *ret_info);
 
+/* What one layer of the service says of a key. The pointers live until the callback returns. */
+struct ccfg_layer {
+	size_t size; /* as the library knows the struct */
+	unsigned number; /* 0 is the lowest */
+	enum ccfg_state state;
+	const char *prefix; /* NUL-terminated, as the source knows it */
+	const char *value; /* NUL-terminated; NULL: the layer does not have the key */
+	size_t value_len; /* of the whole value */
+	size_t sent_len; /* of what is here: long values are cut */
+	uint64_t index; /* Consul's, of the layer; 0: not known */
+	uint64_t modify_index; /* of the key in this layer; 0: not known */
+	uint64_t
+		age_us; /* since the source last confirmed the layer; UINT64_MAX: no contents yet */
+	bool wins; /* its value counts */
+	bool is_locked; /* the key is locked: the lowest layer that has it counts, not the last */
+};
+
+typedef void ccfg_explain_fn(ccfg *cfg, const struct ccfg_layer *layer, void *userdata);
+
+/*
+ * Asks the daemon where the value of a key comes from: calls fn for each layer of the service, the
+ * lowest first, in this thread, before it returns. The layers as they are now: the handle may hold
+ * an older generation, and one that is withheld is not published. The number of layers, or -errno:
+ * -EINVAL (not a key), -EOPNOTSUPP (a handle of an image file, or an older daemon), what
+ * ccfg_open() gives without a daemon, -ETIMEDOUT, -ENOMEM.
+ */
+int ccfg_explain(ccfg *cfg, const char *key, ccfg_explain_fn *fn, void *userdata);
+
 #ifdef __GNUC__
 #pragma GCC visibility pop
 #endif

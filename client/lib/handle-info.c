@@ -2,29 +2,36 @@
 
 #include "client/lib/handle-work.h"
 
-static int open_on(
-	struct link *link, const char *service, uint64_t deadline, struct wire_info *ret_info)
+int handle_ask_on(struct link *link, enum wire_op op, const struct wire_request *request,
+	uint64_t deadline, struct link_reply *ret_reply)
 {
-	const struct wire_request request = { .service = service, .service_len = strlen(service) };
-	struct link_reply reply;
 	uint32_t tag;
 	int r;
 
 	r = link_connect(link);
 	if (r == 0)
-		r = link_send(link, WIRE_OPEN, &request, &tag);
+		r = link_send(link, op, request, &tag);
 	if (r != 0)
 		return r;
 	do {
-		r = link_receive(link, deadline, &reply);
-		if (r == 0 && reply.tag == tag)
+		r = link_receive(link, deadline, ret_reply);
+		if (r == 0 && ret_reply->tag == tag)
 			break;
 		/* Of replies that nobody asked for there may be no end. */
 		if (r == 0 && clock_now_usec() >= deadline)
 			r = -ETIMEDOUT;
 	} while (r == 0 || r == -EINTR);
-	if (r == 0)
-		r = link_status_error(reply.status);
+	return r == 0 ? link_status_error(ret_reply->status) : r;
+}
+
+static int open_on(
+	struct link *link, const char *service, uint64_t deadline, struct wire_info *ret_info)
+{
+	const struct wire_request request = { .service = service, .service_len = strlen(service) };
+	struct link_reply reply;
+	int r;
+
+	r = handle_ask_on(link, WIRE_OPEN, &request, deadline, &reply);
 	if (r == 0)
 		r = link_reply_head(&reply, ret_info, sizeof(*ret_info));
 	return r;

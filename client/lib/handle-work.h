@@ -27,3 +27,8 @@ void handle_catch_up_locked(struct ccfg *handle);
 void handle_take_info(struct ccfg *handle, const struct wire_info *info);
 /* With the lock, when nobody is busy: what the program's loop is to be woken by. */
 void handle_set_events(struct ccfg *handle);
+
+/* One request on a new connection, and its reply, which lives as long as the link. 0 or -errno,
+ * also what a refusal stands for. */
+int handle_ask_on(struct link *link, enum wire_op op, const struct wire_request *request,
+	uint64_t deadline, struct link_reply *ret_reply);

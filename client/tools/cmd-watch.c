@@ -3,14 +3,20 @@
  * before, so that what is printed are differences of values, whatever happened in between: a
  * restart of the daemon, a key written twice, a change that was taken back.
  */
+#include <stdio.h>
+
 #include "client/tools/commands.h"
 
-#include "client/lib/consulcfg.h"
-#include "client/lib/link.h"
+#include "client/tools/hook.h"
 #include "client/tools/message.h"
+#include "client/tools/opener.h"
 #include "client/tools/output.h"
 #include "client/tools/query.h"
+#include "client/tools/settle.h"
 #include "proto/key.h"
+
+/* Of CONSULCFG_CHANGED: the kernel takes no variable above 128 kB. More are on standard input. */
+#define KEYS_MAX ((size_t)100 << 10)
 
 enum { WATCH_JSON = 256, WATCH_ONCE };
 
@@ -30,8 +36,10 @@ struct watch {
 	bool once;
 	char **prefixes;
 	size_t n_prefixes;
+	struct hook hook; /* argv NULL: changes are printed */
 	char common[LIMIT_KEY + 1]; /* what all prefixes start with */
-	struct output output;
+	struct output output; /* the changes that are told together */
+	struct output keys; /* for the command: theirs, a line each */
 };
 
 /* An entry while two views are walked side by side. */
@@ -74,6 +82,10 @@ static void print_change(struct watch *watch, const struct ccfg_entry *entry, bo
 {
 	struct output *output = &watch->output;
 
+	if (watch->hook.argv) {
+		output_bytes(&watch->keys, entry->key, entry->key_len);
+		output_text(&watch->keys, "\n");
+	}
 	if (watch->json) {
 		output_text(output, output->len == 0 ? "{" : ", ");
 		output_json(output, entry->key, entry->key_len);
@@ -118,83 +130,77 @@ static void print_changes(struct watch *watch, const ccfg_view *before, const cc
 	}
 }
 
+/* An exit code. */
+static int tell_command(struct watch *watch, const ccfg_view *view)
+{
+	char generation[32], *keys = watch->keys.data;
+	const struct hook_variable variables[] = {
+		{ "CONSULCFG_SERVICE", watch->service },
+		{ "CONSULCFG_GENERATION", generation },
+		{ "CONSULCFG_CHANGED", watch->keys.len > KEYS_MAX ? "" : keys },
+		{ NULL, NULL },
+	};
+	int r;
+
+	snprintf(generation, sizeof(generation), "%llu",
+		(unsigned long long)ccfg_view_generation(view));
+	keys[watch->keys.len - 1] = '\0'; /* the newline behind the last */
+	r = hook_run(&watch->hook, variables, watch->output.data, watch->output.len);
+	watch->output.len = watch->keys.len = 0;
+	return r == 0 ? EXIT_DONE : EXIT_OTHER;
+}
+
+static int tell(struct watch *watch, const ccfg_view *view)
+{
+	if (watch->output.len > 0 && watch->json)
+		output_text(&watch->output, "}\n");
+	if (watch->output.has_failed || watch->keys.has_failed)
+		return message_written(watch->context->name, -ENOMEM);
+	if (watch->output.len == 0)
+		return EXIT_DONE;
+	if (watch->hook.argv)
+		return tell_command(watch, view);
+	return message_written(watch->context->name, output_flush(&watch->output, STDOUT_FILENO));
+}
+
 static int follow(struct watch *watch, ccfg *cfg)
 {
 	const ccfg_view *before = ccfg_pin(cfg);
-	int r = 0;
+	bool is_over = false;
+	int exit_code = EXIT_DONE;
 
-	while (r == 0) {
+	while (!is_over) {
 		const ccfg_view *after;
-		bool has_changed;
 
 		if (ccfg_wait(cfg, ccfg_view_generation(before), -1) < 0)
 			continue;
+		if (watch->hook.argv)
+			settle_wait(cfg);
 		after = ccfg_pin(cfg);
 		print_changes(watch, before, after);
 		ccfg_unpin(before);
 		before = after;
-		has_changed = watch->output.len > 0;
-		if (has_changed && watch->json)
-			output_text(&watch->output, "}\n");
-		r = output_flush(&watch->output, STDOUT_FILENO);
-		if (has_changed && watch->once)
-			break;
+		is_over = watch->once && watch->output.len > 0;
+		exit_code = tell(watch, after);
+		/* A command that fails is told of the next change all the same. */
+		is_over |= exit_code != EXIT_DONE && !watch->hook.argv;
 	}
 	ccfg_unpin(before);
-	return message_written(watch->context->name, r);
-}
-
-static int complain(const struct watch *watch, int error)
-{
-	struct trouble trouble = {
-		.error = error,
-		.service = watch->service,
-		.timeout_usec = watch->timeout_usec,
-		.words = "",
-	};
-	struct link link;
-
-	if (link_init(&link, watch->context->socket_path) == 0)
-		trouble.socket_path = link_path(&link);
-	if (error == -EACCES && trouble.socket_path && access(trouble.socket_path, W_OK) < 0 &&
-		errno == EACCES)
-		trouble.words = NULL;
-	return message_trouble(watch->context->name, &trouble);
-}
-
-/* With -t 0 the library opens in any case; here it is data now or an error. */
-static int check_data(ccfg *cfg)
-{
-	const ccfg_view *view = ccfg_pin(cfg);
-	struct ccfg_info info = { .size = sizeof(info) };
-	bool has_data = ccfg_view_generation(view) != 0;
-
-	ccfg_unpin(view);
-	if (has_data)
-		return 0;
-	ccfg_info(cfg, &info);
-	return info.error < 0 ? info.error : -ETIMEDOUT;
+	return exit_code;
 }
 
 static int run_watch(struct watch *watch)
 {
-	uint64_t ms = watch->timeout_usec / USEC_PER_MSEC;
-	const struct ccfg_options open_options = {
-		.size = sizeof(open_options),
-		.socket_path = watch->context->socket_path,
-		.timeout_ms =
-			watch->timeout_usec == UINT64_MAX ? -1 : (int)MIN(MAX(ms, 1), INT_MAX),
-		.flags = CCFG_NO_BACKUP | (watch->timeout_usec == 0 ? CCFG_NOWAIT : 0),
-	};
 	ccfg *cfg = NULL;
 	int r, exit_code;
 
-	r = ccfg_open(watch->service, &open_options, &cfg);
-	if (r == 0)
-		r = check_data(cfg);
-	exit_code = r == 0 ? follow(watch, cfg) : complain(watch, r);
+	r = opener_open(watch->context, watch->service, watch->timeout_usec, CCFG_NO_BACKUP, &cfg);
+	exit_code =
+		r == 0 ? follow(watch, cfg)
+		       : opener_complain(watch->context, watch->service, watch->timeout_usec, r);
 	ccfg_close(cfg);
 	output_done(&watch->output);
+	output_done(&watch->keys);
 	return exit_code;
 }
 
@@ -214,21 +220,34 @@ static void find_common_prefix(struct watch *watch)
 
 static int take_operands(struct watch *watch, struct args *args)
 {
-	if (args->n_before_dashes > 0)
-		return verb_usage(args->context,
-			"this version runs no command: read the lines it prints instead");
-	if (args->n_operands < 1)
+	int n = args->n_before_dashes >= 0 ? args->n_before_dashes : args->n_operands;
+	int r;
+
+	if (n < 1)
 		return verb_usage(args->context, "give a service");
 	if (!key_is_service_name(args->argv[0], strlen(args->argv[0])))
 		return verb_bad_service(args->context, args->argv[0]);
-	for (int i = 1; i < args->n_operands; i++)
+	for (int i = 1; i < n; i++)
 		if (strlen(args->argv[i]) > LIMIT_KEY)
 			return verb_usage(
 				args->context, "a prefix has at most %d bytes", LIMIT_KEY);
 	watch->service = args->argv[0];
 	watch->prefixes = args->argv + 1;
-	watch->n_prefixes = (size_t)args->n_operands - 1;
+	watch->n_prefixes = (size_t)n - 1;
 	find_common_prefix(watch);
+	if (args->n_before_dashes < 0)
+		return 0;
+	if (n == args->n_operands)
+		return verb_usage(args->context, "give a command behind --");
+	watch->hook.name = args->context->name;
+	watch->hook.socket_path = args->context->socket_path;
+	watch->hook.argv = verb_words(args, n);
+	watch->json = true;
+	r = hook_check(&watch->hook);
+	if (r != 0)
+		return message_fail(args->context->name, EXIT_OTHER,
+			"cannot run %.200s: %s: give a program that exists and may be executed",
+			watch->hook.argv[0], strerror(r));
 	return 0;
 }
 
@@ -252,8 +271,8 @@ static int run(struct context *context, struct args *args)
 
 const struct verb cmd_watch = {
 	.name = "watch",
-	.operands = "SERVICE [PREFIX...]",
-	.summary = "Print keys that change, with their new values, as it happens.",
+	.operands = "SERVICE [PREFIX...] [-- COMMAND [ARG...]]",
+	.summary = "Print keys that change, with their new values, or run a command then.",
 	.options = options,
 	.run = run,
 };

@@ -8,9 +8,25 @@
 
 #define PROGRAM "consulcfg"
 
-static const struct verb *const verbs[] = { &cmd_get, &cmd_list, &cmd_watch, &cmd_status,
-	&cmd_accept, &cmd_resync, &cmd_history, &cmd_diff, &cmd_freeze, &cmd_thaw, &cmd_override,
-	&cmd_forget, &cmd_dump };
+static const struct verb *const verbs[] = {
+	&cmd_get,
+	&cmd_list,
+	&cmd_watch,
+	&cmd_exec,
+	&cmd_render,
+	&cmd_explain,
+	&cmd_check,
+	&cmd_status,
+	&cmd_accept,
+	&cmd_resync,
+	&cmd_history,
+	&cmd_diff,
+	&cmd_freeze,
+	&cmd_thaw,
+	&cmd_override,
+	&cmd_forget,
+	&cmd_dump,
+};
 
 static const struct verb *find_verb(const char *name)
 {

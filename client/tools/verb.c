@@ -196,6 +196,12 @@ int verb_next(struct args *args, const char **ret_argument)
 	return 0;
 }
 
+char **verb_words(struct args *args, int first)
+{
+	args->argv[args->n_operands] = NULL;
+	return args->argv + first;
+}
+
 int verb_timeout(const char *text, uint64_t *ret_usec)
 {
 	if (std_streq(text, "infinity")) {

@@ -57,6 +57,12 @@ void verb_begin(struct args *args, struct context *context, const struct verb *v
  */
 int verb_next(struct args *args, const char **ret_argument);
 
+/*
+ * The operands from one on as a list that ends with NULL, when -- stood among them: they have
+ * collected at the front of argv, where it left room.
+ */
+char **verb_words(struct args *args, int first);
+
 /* Says "…: try NAME --help" and returns EXIT_USAGE. */
 int verb_usage(const struct context *context, const char *format, ...) PRINTF_FORMAT(2, 3);
 

@@ -31,7 +31,7 @@ done < <(hacking_table Doors)
 
 # C, POSIX and Linux headers that glibc and the kernel bring. All others are foreign and need a door.
 libc='(arpa/inet|assert|ctype|dirent|endian|errno|fcntl|fnmatch|ftw|getopt|glob|grp|inttypes|limits|locale|malloc'
-libc+='|math|netdb|netinet/in|netinet/tcp|poll|pthread|pwd|sched|semaphore|setjmp|signal|spawn|std[a-z]+|string'
+libc+='|math|netdb|netinet/in|netinet/tcp|poll|pthread|pwd|regex|sched|semaphore|setjmp|signal|spawn|std[a-z]+|string'
 libc+='|strings|sys/[a-z]+|sysexits|syslog|termios|threads|time|unistd|wchar|linux/[a-z_]+)\.h'
 while IFS=: read -r file line header; do
     header=${header#*<}

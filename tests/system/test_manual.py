@@ -7,8 +7,8 @@ import pytest
 from support import ROOT, process
 from support.daemon import build_directory
 
-VERBS = ("get", "list", "watch", "status", "accept", "resync", "history", "diff", "freeze", "thaw", "override", "forget",
-         "dump")
+VERBS = ("get", "list", "watch", "exec", "render", "explain", "check", "status", "accept", "resync", "history", "diff",
+         "freeze", "thaw", "override", "forget", "dump")
 COMMON = "OPTIONS OF EVERY VERB"
 PROGRAMS = {  # program: (page, sections that describe its options)
     "consulcfgd": ("consulcfgd.8", ["OPTIONS"]),
@@ -65,9 +65,9 @@ def synopsis(program, sections):
         if not line.startswith(f"*{program}* "):
             continue
         rest = re.sub(r"[*_]", "", line[len(program) + 3:])
-        for group in re.findall(r"\[(-[^]]+)\]|(--\w+)", rest):
+        for group in re.findall(r"\[(--?\w[^]]*)\]|(--\w+)", rest):
             options.update(ALTERNATIVE.fullmatch(choice).groups() for choice in (group[0] or group[1]).split("|"))
-        operand = re.sub(r"\[-[^]]+\](\.\.\.)?|--\w+|(?<= )\|", "", rest).strip()
+        operand = re.sub(r"\[--?\w[^]]*\](\.\.\.)?|--\w+|(?<= )\|", "", rest).strip()
         operands += [operand] if operand else []
     return options, " ".join(operands)
 

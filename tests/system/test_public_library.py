@@ -17,7 +17,7 @@ ccfg_read_bool ccfg_read_int64 ccfg_read_double ccfg_read_duration_us
 ccfg_bind_bool ccfg_bind_int64 ccfg_bind_double ccfg_bind_duration_us
 ccfg_bool_value ccfg_int64_value ccfg_double_value ccfg_duration_us_value
 ccfg_pin ccfg_unpin ccfg_view_get ccfg_view_next ccfg_view_generation
-ccfg_wait ccfg_fd ccfg_dispatch ccfg_on_change ccfg_watch_close ccfg_info
+ccfg_wait ccfg_fd ccfg_dispatch ccfg_on_change ccfg_watch_close ccfg_info ccfg_explain
 """.split()  # of the first release: none may go, and none may come into this version of the symbols
 
 

@@ -230,6 +230,32 @@ static void handle_genfile(struct fake_daemon *d, int fd, uint32_t tag)
 		refuse(fd, WIRE_GENFILE, WIRE_UNSUPPORTED, tag);
 }
 
+/* Two layers: the lower one does not have the key, of the upper one only a part is sent. */
+static void reply_explain(int fd, uint32_t tag)
+{
+	static const char lower[] = "common/", upper[] = "config/billing/", value[] = "post";
+	const struct wire_explain head = { le64_of(7), le32_of(WIRE_LIVE), le32_of(0) };
+	const struct wire_layer layers[] = {
+		{ .value_len = le32_of(WIRE_ABSENT),
+			.age_usec = le64_of(UINT64_MAX),
+			.prefix_len = le16_of(sizeof(lower) - 1) },
+		{ .value_len = le32_of(12),
+			.sent_len = le32_of(sizeof(value) - 1),
+			.modify_index = le64_of(41),
+			.index = le64_of(42),
+			.prefix_len = le16_of(sizeof(upper) - 1),
+			.state = WIRE_LIVE,
+			.flags = WIRE_LAYER_WINS },
+	};
+	uint8_t buf[256], *at = buf;
+
+	at = mempcpy(at, &head, sizeof(head));
+	at = mempcpy(mempcpy(at, &layers[0], sizeof(layers[0])), lower, sizeof(lower) - 1);
+	at = mempcpy(mempcpy(at, &layers[1], sizeof(layers[1])), upper, sizeof(upper) - 1);
+	at = mempcpy(at, value, sizeof(value) - 1);
+	reply(fd, WIRE_EXPLAIN, WIRE_OK, tag, buf, (size_t)(at - buf));
+}
+
 /* False: the connection is to end. */
 static bool handle(struct fake_daemon *d, int fd, unsigned op, uint32_t tag,
 	const struct wire_request *request)
@@ -254,6 +280,8 @@ static bool handle(struct fake_daemon *d, int fd, unsigned op, uint32_t tag,
 		handle_genfile(d, fd, tag);
 	else if (d->generation == 0)
 		refuse(fd, op, WIRE_NO_DATA, tag);
+	else if (op == WIRE_EXPLAIN)
+		reply_explain(fd, tag);
 	else if (op == WIRE_LIST)
 		return reply_list(d, fd, tag, request);
 	else

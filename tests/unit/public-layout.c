@@ -50,6 +50,20 @@ IS_AT(struct ccfg_info, index, 56, 8);
 IS_AT(struct ccfg_info, n_unparsable, 64, 8);
 _Static_assert(sizeof(struct ccfg_info) == 72, "ccfg_info");
 
+IS_AT(struct ccfg_layer, size, 0, 8);
+IS_AT(struct ccfg_layer, number, 8, 4);
+IS_AT(struct ccfg_layer, state, 12, 4);
+IS_AT(struct ccfg_layer, prefix, 16, 8);
+IS_AT(struct ccfg_layer, value, 24, 8);
+IS_AT(struct ccfg_layer, value_len, 32, 8);
+IS_AT(struct ccfg_layer, sent_len, 40, 8);
+IS_AT(struct ccfg_layer, index, 48, 8);
+IS_AT(struct ccfg_layer, modify_index, 56, 8);
+IS_AT(struct ccfg_layer, age_us, 64, 8);
+IS_AT(struct ccfg_layer, wins, 72, 1);
+IS_AT(struct ccfg_layer, is_locked, 73, 1);
+_Static_assert(sizeof(struct ccfg_layer) == 80, "ccfg_layer");
+
 #endif
 
 _Static_assert(

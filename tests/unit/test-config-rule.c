@@ -111,6 +111,20 @@ static void an_unknown_user_matches_nobody_and_is_no_error(void **state)
 	log_set_level(LOG_LEVEL_INFO);
 }
 
+static void locks_are_inherited_as_a_list(void **state)
+{
+	struct config_fixture *fixture = *state;
+	const struct config *config;
+
+	config_fixture_write(fixture,
+		"[service a]\nlock=tls/* *password\n[service *]\nlock=db/*\n[service b]\nlayers=b/\n");
+	config = config_fixture_load_well(fixture);
+	assert_int_equal(config_rule_for(config, "a")->n_lock, 2);
+	assert_string_equal(config_rule_for(config, "a")->lock[1], "*password");
+	assert_int_equal(config_rule_for(config, "b")->n_lock, 1);
+	assert_string_equal(config_rule_for(config, "b")->lock[0], "db/*");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -120,6 +134,7 @@ int main(void)
 		TEST(a_rule_may_be_spread_over_files),
 		TEST(layers_take_service_host_and_labels),
 		TEST(a_prefix_that_comes_twice_stays_on_top),
+		TEST(locks_are_inherited_as_a_list),
 		TEST(an_unknown_user_matches_nobody_and_is_no_error),
 	};
 

@@ -260,6 +260,44 @@ static void opening_waits_for_the_daemon(void **state)
 	pthread_join(thread, NULL);
 }
 
+static void on_layer(ccfg *cfg, const struct ccfg_layer *layer, void *userdata)
+{
+	unsigned *n = userdata;
+
+	(void)cfg;
+	assert_int_equal(layer->number, (*n)++);
+	if (layer->number == 0) {
+		assert_string_equal(layer->prefix, "common/");
+		assert_null(layer->value);
+		assert_true(layer->age_us == UINT64_MAX && !layer->wins);
+		return;
+	}
+	assert_string_equal(layer->prefix, "config/billing/");
+	assert_string_equal(layer->value, "post");
+	assert_int_equal(layer->sent_len, 4);
+	assert_int_equal(layer->value_len, 12);
+	assert_int_equal(layer->index, 42);
+	assert_int_equal(layer->modify_index, 41);
+	assert_int_equal(layer->state, CCFG_LIVE);
+	assert_true(layer->wins && !layer->is_locked);
+}
+
+static void where_a_value_comes_from_is_explained(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	unsigned n = 0;
+
+	assert_int_equal(ccfg_explain(cfg, "db/url", on_layer, &n), 2);
+	assert_int_equal(n, 2);
+	assert_int_equal(ccfg_explain(cfg, "", on_layer, &n), -EINVAL);
+	assert_int_equal(ccfg_explain(cfg, NULL, on_layer, &n), -EINVAL);
+	fake_daemon_stop(d);
+	assert_true(ccfg_explain(cfg, "db/url", on_layer, &n) < 0);
+	assert_int_equal(n, 2);
+	ccfg_close(cfg);
+}
+
 static void without_waiting_a_handle_opens_empty_and_fills(void **state)
 {
 	struct fake_daemon *d = *state;
@@ -393,6 +431,7 @@ int main(void)
 		TEST(a_newer_minor_of_the_protocol_is_spoken_with),
 		TEST(opening_waits_for_the_first_data),
 		TEST(opening_waits_for_the_daemon),
+		TEST(where_a_value_comes_from_is_explained),
 		TEST(without_waiting_a_handle_opens_empty_and_fills),
 		TEST(reads_see_changes),
 		TEST(waiting_ends_with_the_next_generation),

@@ -133,6 +133,55 @@ static void of_equal_keys_the_one_of_the_last_layer_wins(void **state)
 	expect_entries(LAYERS("z=1", "a=2"), "a=2/1 z=1/0");
 }
 
+/* As LAYERS(), with keys of all layers but the n_above last locked by these globs. */
+static struct snapshot *published_locked(
+	const char *const *layers, unsigned n_above, char *globs[], unsigned n)
+{
+	const struct glob_list locks = { globs, n };
+	struct publication *publication;
+	struct kvset *sets[LIMIT_LAYERS];
+	struct snapshot *snapshot;
+	unsigned n_sets = 0;
+
+	for (; layers[n_sets]; n_sets++)
+		sets[n_sets] = set_of(layers[n_sets]);
+	assert_int_equal(publication_new(sets, n_sets, LARGE, &publication), 0);
+	publication_lock(publication, &locks, n_sets - n_above);
+	while (publication_step(publication) > 0)
+		;
+	assert_int_equal(publication_take(publication, 7, &snapshot), 0);
+	publication_free(publication);
+	for (unsigned i = 0; i < n_sets; i++)
+		kvset_unref(sets[i]);
+	return snapshot;
+}
+
+#define LOCKED_BELOW(n_above, globs, ...)                                                          \
+	published_locked((const char *const[]){ __VA_ARGS__, NULL }, n_above, globs,               \
+		(unsigned)ARRAY_SIZE(globs))
+#define LOCKED(globs, ...) LOCKED_BELOW(0, globs, __VA_ARGS__)
+
+static void of_a_locked_key_the_one_of_the_lowest_layer_wins(void **state)
+{
+	char a[] = "a", star[] = "*", other[] = "x";
+	char *only_a[] = { other, a }, *all[] = { star }, *none[] = { other };
+
+	(void)state;
+	expect_entries(LOCKED(only_a, "a=1 b=1", "a=2 b=2"), "a=1/0 b=2/1");
+	expect_entries(LOCKED(only_a, "b=1", "a=2 b=2", "a=3"), "a=2/1 b=2/1");
+	expect_entries(LOCKED(all, "a=1", "a=2 b=2", "a=3 b=3 c=3"), "a=1/0 b=2/1 c=3/2");
+	expect_entries(LOCKED(none, "a=1", "a=2"), "a=2/1");
+}
+
+static void a_lock_does_not_keep_out_what_operators_say(void **state)
+{
+	char star[] = "*", *all[] = { star };
+
+	(void)state;
+	expect_entries(LOCKED_BELOW(1, all, "a=1 b=1", "a=2 b=2", "a=3"), "a=3/2 b=1/0");
+	expect_entries(LOCKED_BELOW(1, all, "a=1", "a=2", "b=3"), "a=1/0 b=3/2");
+}
+
 static void without_its_override_a_key_is_as_it_was(void **state)
 {
 	(void)state;
@@ -285,6 +334,8 @@ int main(void)
 		cmocka_unit_test(one_layer_is_published_as_it_is),
 		cmocka_unit_test(no_keys_are_an_image_too),
 		cmocka_unit_test(of_equal_keys_the_one_of_the_last_layer_wins),
+		cmocka_unit_test(of_a_locked_key_the_one_of_the_lowest_layer_wins),
+		cmocka_unit_test(a_lock_does_not_keep_out_what_operators_say),
 		cmocka_unit_test(without_its_override_a_key_is_as_it_was),
 		cmocka_unit_test(all_layers_there_can_be_are_merged),
 		cmocka_unit_test(same_content_is_the_same_bytes),

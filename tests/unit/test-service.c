@@ -388,6 +388,75 @@ static void a_reload_while_a_publication_is_due_waits_for_the_new_layers(void **
 	services_configure(f->services, &f->config);
 }
 
+static void a_reload_locks_keys(void **state)
+{
+	struct fixture *f = *state;
+	struct service *service = want(f, "layered");
+	char lock[] = "a", *locks[] = { lock };
+	struct config_rule rule = f->rule;
+	struct config config = f->config;
+
+	fake_source_apply(&f->fake, "common/", "a=common", "b=common", NULL);
+	fake_source_apply(&f->fake, "own/layered/", "a=own", "b=own", NULL);
+	assert_string_equal(value_of(service, "a"), "own");
+	rule.lock = locks;
+	rule.n_lock = 1;
+	config.rules = &rule;
+	service_add_waiter(service, &f->waiter);
+	assert_int_equal(services_configure(f->services, &config), 0);
+	run_until(f, is_republished);
+	assert_string_equal(value_of(service, "a"), "common");
+	assert_string_equal(value_of(service, "b"), "own");
+	f->n_told = 0;
+	assert_int_equal(services_configure(f->services, &config), 0);
+	assert_int_equal(services_configure(f->services, &f->config), 0);
+	run_until(f, is_republished);
+	assert_string_equal(value_of(service, "a"), "own");
+	service_remove_waiter(&f->waiter);
+	service_unwant(service);
+}
+
+#define N_SHARING 1000
+
+static unsigned count_published(struct fixture *f, const char *value)
+{
+	unsigned n = 0;
+
+	for (struct service *s = services_next(f->services, NULL); s;
+		s = services_next(f->services, s->name))
+		n += s->snapshot && std_streq(value_of(s, "a"), value);
+	return n;
+}
+
+static bool are_all_published(struct fixture *f)
+{
+	return count_published(f, "2") == N_SHARING;
+}
+
+/* The tree tells all of them in one callback: most have to wait for their turn of the loop. */
+static void a_layer_of_many_services_is_published_in_turns(void **state)
+{
+	struct fixture *f = *state;
+	struct service *services[N_SHARING];
+	unsigned n_at_once;
+
+	f->rule.glob = (char[]){ "*" };
+	f->rule.n_layers = 1;
+	f->config.max_services = N_SHARING;
+	for (unsigned i = 0; i < N_SHARING; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "s%u", i);
+		services[i] = want(f, name);
+	}
+	fake_source_apply(&f->fake, "common/", "a=2", NULL);
+	n_at_once = count_published(f, "2");
+	assert_in_range(n_at_once, 1, N_SHARING / 2);
+	run_until(f, are_all_published);
+	for (unsigned i = 0; i < N_SHARING; i++)
+		service_unwant(services[i]);
+}
+
 static void preloaded_services_live_without_users(void **state)
 {
 	struct fixture *f = *state;
@@ -436,6 +505,8 @@ int main(void)
 		TEST(an_image_over_the_limit_keeps_the_last_good_one),
 		TEST(a_reload_changes_layers_and_keeps_trees_that_stay),
 		TEST(a_reload_while_a_publication_is_due_waits_for_the_new_layers),
+		TEST(a_reload_locks_keys),
+		TEST(a_layer_of_many_services_is_published_in_turns),
 		TEST(preloaded_services_live_without_users),
 		TEST(services_are_listed_in_name_order),
 	};

@@ -158,7 +158,7 @@ static void what_does_not_fit_is_not_encoded(void **state)
 	assert_int_equal(wire_encode(WIRE_GET, TAG, &request, buf, size), -EMSGSIZE);
 	request.service_len = 1;
 	assert_int_equal(wire_encode(0, TAG, &request, buf, size), -EOPNOTSUPP);
-	assert_int_equal(wire_encode(WIRE_RESYNC + 1, TAG, &request, buf, size), -EOPNOTSUPP);
+	assert_int_equal(wire_encode(WIRE_EXPLAIN + 1, TAG, &request, buf, size), -EOPNOTSUPP);
 	free(buf);
 }
 

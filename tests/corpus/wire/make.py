@@ -5,7 +5,7 @@ import pathlib
 import struct
 
 HELLO, OPEN, CLOSE, GET, MGET, LIST, WATCH, STATUS = range(1, 9)
-ACCEPT, RESYNC = 11, 12
+ACCEPT, RESYNC, EXPLAIN = 11, 12, 13
 FOREVER = 0xFFFFFFFF
 
 
@@ -39,6 +39,7 @@ FRAMES = {
     "ok-list": frame(LIST, struct.pack("<QQ", 0, 0) + name(b"billing") + b"db/"),
     "ok-list-next-page": frame(LIST, struct.pack("<QQ", 1700000000000001, 4096) + name(b"billing")),
     "ok-watch": frame(WATCH, struct.pack("<Q", 1700000000000001) + b"billing"),
+    "ok-explain": frame(EXPLAIN, name(b"billing") + b"db/url"),
     "ok-status-daemon": frame(STATUS, b"\x00"),
     "ok-status-services": frame(STATUS, b"\x01billing"),
     "ok-status-unknown-kind": frame(STATUS, b"\xff"),
@@ -56,12 +57,14 @@ FRAMES = {
     "bad-length-below-payload": frame(GET, name(b"s") + b"k", length=2),
     "bad-status-in-request": frame(CLOSE, b"billing", status=1),
     "bad-op-zero": frame(0),
-    "bad-op-next": frame(STATUS + 1),
+    "bad-op-next": frame(EXPLAIN + 1),
     "bad-op-highest": frame(0xFFFF),
     "bad-hello-short": frame(HELLO, b"\x01\x00\x01\x00\x01\x00\x00"),
     "bad-hello-empty": frame(HELLO),
     "bad-open-empty": frame(OPEN),
     "bad-open-half-timeout": frame(OPEN, b"\x01\x02\x03"),
+    "bad-explain-empty": frame(EXPLAIN),
+    "bad-explain-name-beyond-end": frame(EXPLAIN, b"\x08billing"),
     "bad-get-empty": frame(GET),
     "bad-get-name-beyond-end": frame(GET, b"\x08billing"),
     "bad-get-name-of-255-beyond-end": frame(GET, b"\xff" + b"n" * 254),

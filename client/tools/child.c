@@ -1,0 +1,101 @@
+#include "client/tools/child.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+_Noreturn static void run(const struct child_plan *plan, pid_t parent, int failure)
+{
+	int error;
+
+	/* Without the second look a parent that died before the first call would go unnoticed. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(125);
+	if (plan->input >= 0)
+		dup2(plan->input, STDIN_FILENO);
+	if (plan->prepare)
+		plan->prepare(plan->userdata);
+	if (plan->signals)
+		sigprocmask(SIG_SETMASK, plan->signals, NULL);
+	execvpe(plan->argv[0], plan->argv, plan->environment ? plan->environment : environ);
+	error = errno;
+	if (write(failure, &error, sizeof(error)) < 0)
+		_exit(125);
+	_exit(127);
+}
+
+/* What the child wrote before it gave up; the pipe closes by itself when the program begins. */
+static int read_failure(int fd)
+{
+	int error = 0;
+	ssize_t n;
+
+	do
+		n = read(fd, &error, sizeof(error));
+	while (n < 0 && errno == EINTR);
+	return n == (ssize_t)sizeof(error) ? error : 0;
+}
+
+int child_start(const struct child_plan *plan, pid_t *ret_pid)
+{
+	pid_t parent = getpid(), pid;
+	int failure[2], r;
+
+	if (pipe2(failure, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		run(plan, parent, failure[1]);
+	r = pid < 0 ? -errno : 0;
+	close(failure[1]);
+	if (r == 0)
+		r = read_failure(failure[0]);
+	close(failure[0]);
+	if (r > 0)
+		child_wait(pid);
+	if (r == 0)
+		*ret_pid = pid;
+	return r;
+}
+
+int child_exit_code(int error)
+{
+	return error == ENOENT || error == ENOTDIR ? 127 : 126;
+}
+
+int child_status_code(int status)
+{
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int child_wait(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return child_status_code(status);
+}
+
+unsigned child_signal_all(int number, pid_t except)
+{
+	char path[64];
+	unsigned n = 0;
+	FILE *file;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (fscanf(file, "%d", &pid) == 1)
+		if (pid != except) {
+			kill(pid, number);
+			n++;
+		}
+	fclose(file);
+	return n;
+}

@@ -1,0 +1,37 @@
+/*
+ * The judge of a service: holds what is to be published against the service's schema, which is a
+ * file on this host or a key of the service itself. A schema that does not read judges nothing, and
+ * says so.
+ */
+#pragma once
+
+#include "proto/schema.h"
+
+struct judge {
+	char *source; /* as schema= gave it: a path, or a key; NULL: nothing is judged */
+	struct schema *schema; /* of the file */
+	char trouble[SCHEMA_MESSAGE +
+		     64]; /* why there is no schema; empty: there is, or none is wanted */
+};
+
+/* Reads the file, also when it is the same as before. 0, -ENOMEM. */
+int judge_configure(struct judge *judge, const char *source);
+void judge_done(struct judge *judge);
+
+/* One look at what is to be published. */
+struct judge_run {
+	struct judge *judge;
+	const struct records *records;
+	size_t off;
+	bool has_schema; /* the search for it is over */
+	struct schema *own; /* of a key */
+	struct schema_check check;
+};
+
+/* Borrows both. */
+void judge_run_init(struct judge_run *run, struct judge *judge, const struct records *records);
+void judge_run_done(struct judge_run *run);
+
+/* About a millisecond of work. 1: more to do; 0: good, or there is no schema; -EKEYREJECTED: not
+ * good, check.message says why; -ENOMEM. */
+int judge_run_step(struct judge_run *run);

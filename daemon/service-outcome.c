@@ -1,0 +1,77 @@
+#include "daemon/service-outcome.h"
+
+#include <stdio.h>
+
+#include "daemon/publication.h"
+
+static void set_error(
+	struct service *service, enum tree_error_kind kind, const char *what, const char *why)
+{
+	if (!service->error.is_set)
+		service->error.since = loop_now();
+	service->error.is_set = true;
+	service->error.kind = kind;
+	service->error.retry_at = 0;
+	snprintf(service->error.message, sizeof(service->error.message), "%s: %.*s", what,
+		(int)sizeof(service->error.message) - 48, why);
+}
+
+static void withhold(struct service *service)
+{
+	struct withheld *withheld = &service->withheld;
+	const char *why = publication_verdict(service->publication);
+
+	if (!withheld->is_set)
+		withheld->since = loop_now();
+	if (!withheld->is_set || !std_streq(withheld->reason, why))
+		log_error("%s: the newest configuration breaks its schema and is withheld: %s",
+			service->name, why);
+	withheld->is_set = true;
+	snprintf(withheld->reason, sizeof(withheld->reason), "%s", why);
+	withheld->n_keys = publication_n_keys(service->publication);
+	withheld->digest = publication_digest(service->publication);
+	set_error(service, TREE_INVALID, "withheld, it breaks the schema", why);
+}
+
+void service_outcome_bad(struct service *service, int error)
+{
+	const char *why = error == -EFBIG ? "its image would exceed max_service" : strerror(-error);
+
+	if (error == -EKEYREJECTED) {
+		withhold(service);
+		return;
+	}
+	log_error("%s: cannot publish: %s; serving the last good contents", service->name, why);
+	set_error(service, TREE_LIMIT, "cannot publish", why);
+}
+
+/* In milliseconds, since the newest contents had come. */
+static double cpu_since_answer(const struct service *service)
+{
+	uint64_t at = 0, now = loop_cpu_usec();
+
+	for (unsigned i = 0; i < service->n_layers; i++)
+		if (service->layers[i].tree->content)
+			at = MAX(at, service->layers[i].tree->content->answered_cpu_usec);
+	return at != 0 ? (double)(now - at) / 1000 : 0;
+}
+
+void service_outcome_new(const struct service *service)
+{
+	log_debug("%s: published generation %llu with %llu keys, %.2f ms of CPU after the answer",
+		service->name, (unsigned long long)service->generation,
+		(unsigned long long)service->snapshot->image.n_entries, cpu_since_answer(service));
+}
+
+void service_outcome_good(struct service *service)
+{
+	const char *trouble = service->judge.trouble;
+
+	service->error.is_set = false;
+	service->withheld.is_set = false;
+	/* A schema that does not read keeps nothing from being served. */
+	if (trouble[0] == '\0')
+		return;
+	log_warning("%s: %s", service->name, trouble);
+	set_error(service, TREE_INVALID, "published unseen", trouble);
+}

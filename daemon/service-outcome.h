@@ -1,0 +1,16 @@
+/*
+ * What a publication of a service came to, as people are told: its error, and what is withheld
+ * because it breaks the schema.
+ */
+#pragma once
+
+#include "daemon/service.h"
+
+/* Clients get a new generation. */
+void service_outcome_new(const struct service *service);
+
+/* It is published, or recorded where operators keep it from being published. */
+void service_outcome_good(struct service *service);
+
+/* It is not: what publication_step() gave, while the publication is still there. */
+void service_outcome_bad(struct service *service, int error);
