@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "daemon/held.h"
+#include "daemon/service-state.h"
 
 #define SLICE_SERVICES 256 /* below a millisecond */
 #define LINE_SIZE 512
@@ -71,13 +72,6 @@ static double seconds(uint64_t usec)
 	return (double)usec / USEC_PER_SEC;
 }
 
-static uint64_t age_usec(const struct service *service)
-{
-	uint64_t now = loop_now(), at = service_confirmed_at(service);
-
-	return now > at ? now - at : 0;
-}
-
 /* --- counting ------------------------------------------------------------------------------ */
 
 static void count_service(struct metrics *metrics, const struct service *service)
@@ -93,7 +87,7 @@ static void count_service(struct metrics *metrics, const struct service *service
 		metrics->n_silent += tree_is_silent(service->layers[i].tree);
 	}
 	if (service->snapshot)
-		metrics->oldest_usec = MAX(metrics->oldest_usec, age_usec(service));
+		metrics->oldest_usec = MAX(metrics->oldest_usec, service_state_age_usec(service));
 }
 
 /* The next service of the walk; NULL: that was the last one. */
@@ -212,7 +206,7 @@ static bool list_some(struct metrics *metrics)
 		if (!service->snapshot)
 			continue;
 		put(metrics, "consulcfg_service_age_seconds{service=\"%s\"} %.3f\n", service->name,
-			seconds(age_usec(service)));
+			seconds(service_state_age_usec(service)));
 		metrics->n_listed++;
 	}
 	return metrics->n_listed < most;

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -111,6 +112,26 @@ def test_what_is_denied_is_an_answer(daemon, consul_factory, service_name):
     assert running.metrics()["consulcfg_source_up"] == 1 and in_state(running, "loading") == 1
 
 
+def test_what_is_frozen_is_counted(billing):
+    billing.get("billing", "cache-ttl")
+    assert billing.metrics()["consulcfg_frozen"] == 0
+    generation = billing.service("billing")["generation"]
+    assert billing.cli("freeze", "billing", str(generation)).returncode == 0
+    assert billing.metrics()["consulcfg_frozen"] == in_state(billing, "frozen") == 1
+    assert billing.cli("thaw", "billing").returncode == 0
+    wait_until(lambda: billing.metrics()["consulcfg_frozen"] == 0, 10, "the thaw")
+
+
+def test_backups_that_fail_are_counted(billing):
+    billing.get("billing", "cache-ttl")
+    assert billing.metrics()["consulcfg_backup_errors_total"] == 0
+    wait_until(lambda: billing.service("billing")["backup"]["age_seconds"] is not None, 10, "the first backup")
+    shutil.rmtree(billing.state / "backup")
+    (billing.state / "backup").write_text("in the way")
+    billing.put("cache-ttl", "7")
+    wait_until(lambda: billing.metrics()["consulcfg_backup_errors_total"] > 0, 10, "a failure")
+
+
 @pytest.mark.long
 def test_what_is_held_is_counted(daemon, consul_factory, service_name, prefix):
     access = Access(daemon, consul_factory, service_name, prefix, config="[services]\nresync=1s\n")
@@ -170,7 +191,7 @@ def test_ten_thousand_services_stop_nobody(daemon, tree):
     n = 10000
     tree.put("config/common/a", "1")
     running = daemon(source=tree.source, log_level="info", env={"CONSULCFGD_MEASURE": "1"},
-                     config=f"[service *]\nlayers=config/common/\n[admin]\nper_service_metrics={n}\n")
+                     config=f"[service *]\nlayers=config/common/\nbackup=no\n[admin]\nper_service_metrics={n}\n")
     names = [f"s{number:05}" for number in range(n)]
     with contextlib.ExitStack() as clients:
         for start in range(0, n, 50):
