@@ -90,6 +90,13 @@ static void count_service(struct metrics *metrics, const struct service *service
 		metrics->oldest_usec = MAX(metrics->oldest_usec, service_state_age_usec(service));
 }
 
+/* In name order, hidden services come first: those are nobody's. */
+static void begin_walk(struct metrics *metrics)
+{
+	metrics->last[0] = SERVICE_HIDDEN + 1;
+	metrics->last[1] = '\0';
+}
+
 /* The next service of the walk; NULL: that was the last one. */
 static const struct service *next_service(struct metrics *metrics)
 {
@@ -187,7 +194,7 @@ static void put_totals(struct metrics *metrics)
 	put(metrics, "consulcfg_oldest_service_age_seconds %.3f\n", seconds(metrics->oldest_usec));
 	put_head(metrics, "service_age_seconds", "gauge",
 		"Since the source last confirmed the service.");
-	metrics->last[0] = '\0';
+	begin_walk(metrics);
 	metrics->phase = METRICS_AGES;
 }
 
@@ -221,6 +228,7 @@ int metrics_new(const struct server *server, struct metrics **ret_metrics)
 	if (!metrics)
 		return -ENOMEM;
 	metrics->server = server;
+	begin_walk(metrics);
 	*ret_metrics = metrics;
 	return 0;
 }
