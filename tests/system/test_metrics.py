@@ -122,6 +122,17 @@ def test_what_is_frozen_is_counted(billing):
     wait_until(lambda: billing.metrics()["consulcfg_frozen"] == 0, 10, "the thaw")
 
 
+def test_services_that_are_hidden_from_who_asks_are_not_counted(daemon, tree, service_name, prefix):
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source, config=f"[service {service_name}]\naccess=user:root hide\n")
+    stranger = running.cli("get", service_name, "a", wrapper=("setpriv", "--reuid=12345", "--clear-groups"))
+    assert stranger.returncode == 1
+    assert sum(in_state(running, state) for state in ("loading", "live", "stale", "backup", "held", "frozen")) == 0
+    assert running.get(service_name, "a") == "1"
+    assert in_state(running, "live") == 1
+    assert "age_seconds{service=\"-" not in running.admin("/metrics")[1]
+
+
 def test_backups_that_fail_are_counted(billing):
     billing.get("billing", "cache-ttl")
     assert billing.metrics()["consulcfg_backup_errors_total"] == 0
