@@ -216,7 +216,7 @@ def test_ten_thousand_services_stop_nobody(daemon, tree):
     assert text.count("consulcfg_service_age_seconds{") == n
     assert f'consulcfg_services{{state="live"}} {n}\n' in text
     print(f"{len(text)} bytes in {took * 1000:.1f} ms, worst callback before {before} us, after {after} us")
-    assert after <= max(before, 50_000), "10 ms, and room for sanitizers and a busy machine"
+    assert after <= max(before, 10_000), "a slice takes less, also with sanitizers"
 
 
 # --- the rules that judge it ---------------------------------------------------------------------------------------------
