@@ -4,6 +4,7 @@
 
 #include "daemon/admin-page.h"
 #include "daemon/log.h"
+#include "daemon/metrics.h"
 #include "daemon/status.h"
 #include "daemon/web-address.h"
 #include "daemon/web.h"
@@ -112,6 +113,34 @@ static void answer_status(struct admin *admin, struct web_reply *reply)
 	web_stream(reply, "application/json", list_some, free, listing);
 }
 
+/* --- metrics ------------------------------------------------------------------------------- */
+
+static int list_metrics(struct web_reply *reply, void *userdata)
+{
+	struct buffer text = { 0 };
+	int r = metrics_step(userdata, &text);
+
+	web_write(reply, (const char *)buffer_bytes(&text), text.len);
+	buffer_done(&text);
+	return r;
+}
+
+static void free_metrics(void *userdata)
+{
+	metrics_free(userdata);
+}
+
+static void answer_metrics(struct admin *admin, struct web_reply *reply)
+{
+	struct metrics *metrics;
+
+	if (metrics_new(admin->server, &metrics) < 0)
+		web_send(reply, 503, TEXT, "out of memory\n", 14);
+	else
+		web_stream(reply, "text/plain; version=0.0.4; charset=utf-8", list_metrics,
+			free_metrics, metrics);
+}
+
 /* --- health -------------------------------------------------------------------------------- */
 
 /* Serving is healthy, also what is old: restarting the daemon would not make it newer. */
@@ -148,6 +177,8 @@ static void on_request(struct web_reply *reply, const char *path, void *userdata
 		answer_health(reply);
 	else if (std_streq(path, "/readyz"))
 		answer_readiness(port->admin, reply);
+	else if (std_streq(path, "/metrics"))
+		answer_metrics(port->admin, reply);
 	else if (port->is_full && std_streq(path, "/status.json"))
 		answer_status(port->admin, reply);
 	else if (page)

@@ -26,6 +26,7 @@ struct backups {
 	struct backup_clock clock; /* of the start */
 	uint64_t started_at; /* loop_now(), at the same moment */
 	struct backup_list *list;
+	uint64_t n_errors;
 };
 
 struct backup {
@@ -111,6 +112,7 @@ static void note_failure(struct backup *backup)
 	char error[sizeof(backup->error)];
 
 	snprintf(error, sizeof(error), "%s: %s", job->step, strerror(-job->error));
+	backup->backups->n_errors++;
 	if (!std_streq(error, backup->error))
 		log_error("%s: cannot write its backup: %s; %s, and it is tried again",
 			backup->service, error,
@@ -582,6 +584,11 @@ void backups_configure(struct backups *backups, const struct config *config)
 {
 	if (backups)
 		backups->config = config;
+}
+
+uint64_t backups_n_errors(const struct backups *backups)
+{
+	return backups ? backups->n_errors : 0;
 }
 
 struct backup_list *backups_list(const struct backups *backups)

@@ -77,6 +77,9 @@ uint64_t backup_generation(const struct backup *backup);
 /* Why the last write failed, or NULL. */
 const char *backup_error(const struct backup *backup);
 
+/* Writes that failed, since the start. */
+uint64_t backups_n_errors(const struct backups *backups);
+
 /* The services in use, for the next daemon. NULL where there are no backups. */
 struct backup_list *backups_list(const struct backups *backups);
 

@@ -6,6 +6,9 @@
 
 #include "proto/std.h"
 
+/* What to write instead of one that is wrong, for messages. */
+#define CONFIG_ADDRESS_FORMS "write HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:///PATH"
+
 /*
  *   host[:port][/path]              gets http://, or https:// when `https`
  *   http://…, https://…             as they are, without '/' at the end

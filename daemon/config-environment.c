@@ -75,7 +75,8 @@ static int apply_address(struct config_draft *draft)
 		value += 7;
 	r = config_address_normalise(value, draft->https, &address, &why);
 	if (r == -EINVAL)
-		return config_draft_fail(draft, "this is not an address: %s", why);
+		return config_draft_fail(
+			draft, "this is not an address: %s; " CONFIG_ADDRESS_FORMS, why);
 	if (r < 0)
 		return r;
 	return config_table_set_address(draft, address);

@@ -45,7 +45,8 @@ static int apply_consul_url(struct config_draft *draft, const char *url)
 
 	r = config_address_normalise(url, draft->https, &address, &why);
 	if (r == -EINVAL)
-		return config_draft_fail(draft, "this is not an address: %s", why);
+		return config_draft_fail(
+			draft, "this is not an address: %s; " CONFIG_ADDRESS_FORMS, why);
 	return r < 0 ? r : config_table_set_address(draft, address);
 }
 

@@ -175,7 +175,8 @@ static int take_address(struct config_draft *draft, char **word)
 
 	/* An address that does not read may hold a password: it is not shown. */
 	if (r == -EINVAL)
-		return config_draft_fail(draft, "this is not an address: %s", why);
+		return config_draft_fail(
+			draft, "this is not an address: %s; " CONFIG_ADDRESS_FORMS, why);
 	if (r < 0)
 		return r;
 	free(*word);

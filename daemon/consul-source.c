@@ -71,6 +71,11 @@ static unsigned n_connections(const struct source *source)
 	return agent_n_connections(consul_source_of(source)->agent);
 }
 
+static uint64_t n_repairs(const struct source *source)
+{
+	return consul_source_of(source)->agent->n_repairs;
+}
+
 int consul_source_new(struct loop *loop, const struct config *config, struct source **ret_source)
 {
 	struct consul_source *consul = calloc(1, sizeof(*consul));
@@ -84,6 +89,7 @@ int consul_source_new(struct loop *loop, const struct config *config, struct sou
 		.stop = stop,
 		.resync = resync,
 		.n_connections = n_connections,
+		.n_repairs = n_repairs,
 	};
 	list_init(&consul->feeds);
 	r = agent_new(loop, config, &consul->agent);
@@ -153,9 +159,4 @@ bool consul_source_is_on_time(const struct source *source)
 			return false;
 	}
 	return doorbells_is_on_time(consul->doorbells, now);
-}
-
-uint64_t consul_source_n_repairs(const struct source *source)
-{
-	return consul_source_of(source)->agent->n_repairs;
 }

@@ -20,6 +20,3 @@ int consul_source_reconfigure(struct source *source, const struct config *config
 
 /* False while a watch or a resync is overdue by far: the watchdog is not fed then. */
 bool consul_source_is_on_time(const struct source *source);
-
-/* Changes that a resync found and the watch had missed, since the start. */
-uint64_t consul_source_n_repairs(const struct source *source);

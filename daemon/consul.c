@@ -378,7 +378,7 @@ static void take_sample(struct consul_loss *loss, size_t off)
 		loss->stride *= 2;
 		loss->n_samples /= 2;
 		for (unsigned i = 1; i < loss->n_samples; i++)
-			loss->sample_offs[i] = loss->sample_offs[2 * i];
+			loss->sample_offs[i] = loss->sample_offs[(size_t)2 * i];
 	}
 	loss->sample_offs[loss->n_samples++] = off;
 }

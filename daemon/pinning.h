@@ -9,5 +9,4 @@
 void pinning_history(const struct reply *reply, const char *service, bool hide);
 void pinning_recall(const struct reply *reply, const char *service, uint64_t generation, bool hide);
 /* The peer is an operator. */
-void pinning_order(
-	const struct reply *reply, const char *service, const struct wire_request *request);
+void pinning_order(const struct reply *reply, const char *name, const struct wire_request *request);

@@ -116,8 +116,8 @@ void service_pin_done(struct service *service)
 
 int service_pin_freeze(struct service *service, const char *target, const struct pin_note *note)
 {
-	struct snapshot *snapshot;
-	uint64_t generation;
+	struct snapshot *snapshot = NULL;
+	uint64_t generation = 0;
 	int r;
 
 	if (!service->snapshot)

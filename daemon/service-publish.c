@@ -77,6 +77,8 @@ static int make_publication(struct service *service, struct kvset *overrides)
 static int start_publication(struct service *service)
 {
 	service->is_dirty = false;
+	service->publishing_since = service->changed_at;
+	service->changed_at = 0;
 	service->is_recording = service_pin_is_there(service);
 	return make_publication(service, NULL);
 }
@@ -155,6 +157,7 @@ static int finish_publication(struct service *service)
 		return 0;
 	}
 	replace_snapshot(service, snapshot);
+	tally_update(services_tally(service->services), service->publishing_since);
 	return 0;
 }
 
@@ -239,6 +242,7 @@ void service_publish_drop(struct service *service)
 	service->publication = publication_free(service->publication);
 	loop_timer_disarm(service->publish_timer);
 	service->is_dirty = false;
+	service->changed_at = 0;
 }
 
 /* At once, as long as that does not hold up the loop: a tree may be a layer of a thousand services,
@@ -263,6 +267,8 @@ void service_publish(struct service *service)
 	uint64_t age = loop_now() - service->published_at;
 
 	service->is_dirty = true;
+	if (service->changed_at == 0)
+		service->changed_at = loop_now();
 	if (service->publication || loop_timer_is_armed(service->publish_timer))
 		return;
 	if (service->published_at != 0 && age < LIMIT_COALESCE_USEC)

@@ -17,6 +17,7 @@
 #include "daemon/list.h"
 #include "daemon/loop.h"
 #include "daemon/snapshot.h"
+#include "daemon/tally.h"
 #include "daemon/tree.h"
 
 /*
@@ -79,6 +80,8 @@ struct service {
 	struct loop_timer *pin_timer;
 	bool is_dirty; /* a layer changed since the publication under way began */
 	uint64_t published_at; /* loop_now() */
+	uint64_t changed_at; /* loop_now() of the first change still to be published, or 0 */
+	uint64_t publishing_since; /* the same of the publication under way */
 	struct loop_timer *publish_timer;
 	struct backup *backup; /* NULL: none yet */
 	struct restore *restore; /* under way, the layers wait for it; or NULL */
@@ -126,6 +129,8 @@ bool service_has_news_for(struct service *service, uint64_t generation);
 void service_add_waiter(struct service *service, struct service_waiter *waiter);
 void service_remove_waiter(struct service_waiter *waiter);
 
+struct tally *services_tally(struct services *services);
+uint64_t services_n_backup_errors(const struct services *services);
 size_t services_count(const struct services *services);
 /* In name order: the first service whose name is above `after` (NULL: the first). */
 struct service *services_next(struct services *services, const char *after);

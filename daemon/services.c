@@ -254,6 +254,16 @@ struct service *services_find(struct services *services, const char *name, size_
 	return RB_FIND(service_table, &services->table, &wanted);
 }
 
+struct tally *services_tally(struct services *services)
+{
+	return &services->tally;
+}
+
+uint64_t services_n_backup_errors(const struct services *services)
+{
+	return backups_n_errors(services->backups);
+}
+
 size_t services_count(const struct services *services)
 {
 	return services->n_services;

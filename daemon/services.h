@@ -16,6 +16,7 @@ struct services {
 	const struct config *config;
 	struct service_table table; /* by name */
 	size_t n_services;
+	struct tally tally;
 	/* service::idle_link: that linger, those without keys in front, as they are free to invent.
 	 */
 	struct list idle;

@@ -282,6 +282,7 @@ void tree_fail(
 		  !std_streq(tree->error.message, message);
 	if (!tree->error.is_set)
 		tree->error.since = loop_now();
+	tree->trees->source->n_errors[kind]++;
 	tree->error.is_set = true;
 	tree->error.kind = kind;
 	tree->error.retry_at = retry_at;
@@ -292,6 +293,11 @@ void tree_fail(
 		tell_trouble(tree, message, hash);
 	if (is_news)
 		tell_observers(tree, false);
+}
+
+bool tree_is_silent(const struct tree *tree)
+{
+	return tree->error.is_set && is_silence(tree->error.kind);
 }
 
 const char *tree_error_kind_name(enum tree_error_kind kind)

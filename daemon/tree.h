@@ -27,6 +27,7 @@ enum tree_error_kind {
 	TREE_INVALID,
 	TREE_LIMIT,
 };
+#define TREE_N_ERROR_KINDS (TREE_LIMIT + 1)
 
 struct tree_error {
 	bool is_set;
@@ -90,6 +91,9 @@ struct source {
 	void (*resync)(struct feed *feed);
 	/* For status: connections to the source now. */
 	unsigned (*n_connections)(const struct source *source);
+	/* What full comparisons found that had been missed; NULL: there is no such thing. */
+	uint64_t (*n_repairs)(const struct source *source);
+	uint64_t n_errors[TREE_N_ERROR_KINDS]; /* attempts that failed, counted by tree_fail() */
 };
 
 struct trees; /* all trees of the daemon */
@@ -125,5 +129,8 @@ void tree_fail(struct tree *tree, enum tree_error_kind kind, uint64_t retry_at, 
 uint64_t tree_hold_left_usec(const struct tree *tree);
 /* Makes what is held the contents. False: nothing is. */
 bool tree_accept(struct tree *tree);
+
+/* It said nothing when it was asked last. A refusal is an answer. */
+bool tree_is_silent(const struct tree *tree);
 
 const char *tree_error_kind_name(enum tree_error_kind kind);

@@ -61,8 +61,8 @@ int fallback_read(const char *socket_path, const char *service, struct fallback 
 	struct fallback best = { 0 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		struct backup_footer footer;
-		struct ccfg_view *view;
+		struct backup_footer footer = { 0 };
+		struct ccfg_view *view = NULL;
 		char path[PATH_MAX];
 		int n = snprintf(
 			path, sizeof(path), "%.*s/state/backup/%s", len, beside, places[i]);

@@ -24,7 +24,6 @@ void follow_done(struct follow *f)
 
 void follow_restart(struct follow *f, uint64_t generation, bool is_whole)
 {
-	f->link.epoll_fd = -1; /* the parent's */
 	if (is_whole) {
 		link_close(&f->link);
 		pages_done(&f->pages);

@@ -60,10 +60,28 @@ static unsigned tell(struct ccfg *h, struct ccfg_watch *watch, struct ccfg_view 
 	return n;
 }
 
+/* With the lock, of the thread that dispatches. */
+static unsigned tell_all(struct ccfg *h, struct ccfg_view *view)
+{
+	struct ccfg_watch *last = h->watches.first;
+	unsigned n = 0;
+
+	while (last && last->next)
+		last = last->next;
+	/* Those that are made meanwhile know of that view, or of a newer one. */
+	for (struct ccfg_watch *watch = h->watches.first; watch; watch = watch->next) {
+		if (!watch->is_closed)
+			n += tell(h, watch, view);
+		if (watch == last)
+			break;
+	}
+	return n;
+}
+
 int handle_dispatch(struct ccfg *h)
 {
 	struct ccfg_view *view;
-	unsigned n = 0;
+	unsigned n;
 
 	handle_lock(h);
 	take_arrived(h);
@@ -72,11 +90,10 @@ int handle_dispatch(struct ccfg *h)
 		return 0;
 	}
 	h->is_dispatching = true;
+	h->dispatcher = pthread_self();
 	events_set_news(&h->events, false);
 	view = view_ref(handle_newest(h));
-	for (struct ccfg_watch *watch = h->watches.first; watch; watch = watch->next)
-		if (!watch->is_closed)
-			n += tell(h, watch, view);
+	n = tell_all(h, view);
 	h->is_dispatching = false;
 	watches_sweep(&h->watches);
 	handle_unlock(h);

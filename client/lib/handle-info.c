@@ -13,9 +13,14 @@ int handle_ask_on(struct link *link, enum wire_op op, const struct wire_request 
 		r = link_send(link, op, request, &tag);
 	if (r != 0)
 		return r;
-	do
+	do {
 		r = link_receive(link, deadline, ret_reply);
-	while (r == -EINTR || (r == 0 && ret_reply->tag != tag));
+		if (r == 0 && ret_reply->tag == tag)
+			break;
+		/* Of replies that nobody asked for there may be no end. */
+		if (r == 0 && clock_now_usec() >= deadline)
+			r = -ETIMEDOUT;
+	} while (r == 0 || r == -EINTR);
 	return r == 0 ? link_status_error(ret_reply->status) : r;
 }
 

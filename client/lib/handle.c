@@ -48,9 +48,12 @@ static void take_afresh(struct ccfg *h, uint64_t epoch)
 		sched_yield();
 		return;
 	}
+	h->follow.link.epoll_fd = -1; /* the parent's */
 	follow_restart(&h->follow, handle_newest(h)->generation,
 		pthread_mutex_trylock(&h->lock) == 0 && !h->is_busy);
-	h->is_busy = h->is_dispatching = false;
+	h->is_busy = false;
+	/* A callback may fork: its dispatch goes on in the child. */
+	h->is_dispatching &= pthread_equal(h->dispatcher, pthread_self()) != 0;
 	events_close(&h->events); /* the parent polls another connection */
 	backoff_reset(&h->waiting);
 	init_lock(h);

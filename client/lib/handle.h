@@ -44,6 +44,7 @@ struct ccfg {
 	struct watches watches;
 	struct events events;
 	bool is_dispatching;
+	pthread_t dispatcher; /* the thread, then */
 
 	/* Of the thread that is busy, else under the lock. */
 	struct follow follow;

@@ -9,6 +9,7 @@
 
 #define INPUT_FIRST 4096u /* any reply but pages of lists and values */
 #define CHECK_USEC (USEC_PER_SEC / 2)
+#define TURN_USEC USEC_PER_MSEC /* of taking what is there: a daemon could send for ever */
 #define FIRST_FREE_FD 3 /* below are the standard streams, which other code writes to blindly */
 
 int link_init(struct link *link, const char *path)
@@ -344,6 +345,9 @@ static int read_more(struct link *link, uint64_t deadline)
 		r = wait_for_socket(link, deadline);
 		if (r < 0)
 			return r;
+		/* That may have been hours. */
+		if (!is_own(link))
+			return -ENOTCONN;
 	}
 	r = reserve_input(link);
 	if (r < 0)
@@ -381,11 +385,16 @@ static int take_hello(struct link *link, const struct link_reply *reply)
 
 int link_receive(struct link *link, uint64_t deadline, struct link_reply *ret_reply)
 {
+	uint64_t until = deadline == CLOCK_NO_WAIT ? clock_after_usec(TURN_USEC) : deadline;
 	struct link_reply reply;
+	bool has_read = false;
 	int r;
 
 	for (;;) {
 		r = next_frame(link, &reply);
+		if (r == 0 && has_read && clock_now_usec() >= until)
+			return -ETIMEDOUT; /* a frame so long that it does not end in time */
+		has_read |= r == 0;
 		if (r == 0)
 			r = read_more(link, deadline);
 		else if (r > 0 && link->hello_tag != 0 && reply.op == WIRE_HELLO)

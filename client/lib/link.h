@@ -91,9 +91,10 @@ int link_flush(struct link *link);
 
 /*
  * The next reply but that of HELLO, which is taken here. 0; -ETIMEDOUT: none until the deadline
- * (CLOCK_NO_WAIT: none now); -EINTR: a signal came while waiting. Of these two nothing is lost,
- * call again. After any other error the link is of no use until link_connect(): -ECONNRESET: the
- * daemon is gone; -ENOTCONN: the descriptor was taken from us; -EBADMSG, -EPROTONOSUPPORT, ….
+ * (CLOCK_NO_WAIT: none now), also when one is coming that is too long for that; -EINTR: a signal
+ * came while waiting. Of these two nothing is lost, call again. After any other error the link is
+ * of no use until link_connect(): -ECONNRESET: the daemon is gone; -ENOTCONN: the descriptor was
+ * taken from us; -EBADMSG, -EPROTONOSUPPORT, ….
  */
 int link_receive(struct link *link, uint64_t deadline, struct link_reply *ret_reply);
 

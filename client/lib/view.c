@@ -174,8 +174,8 @@ int view_read(const char *path, struct ccfg_view **ret_view)
 {
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct backup_footer footer;
-	size_t size;
-	void *data;
+	size_t size = 0;
+	void *data = NULL;
 	int r;
 
 	if (fd < 0)

@@ -141,7 +141,7 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* What is left of a time, a slice at most. timeout_ms -1: for ever. */
+/* What is left of a time, a slice at most; 0: nothing. timeout_ms -1: for ever. */
 static int next_slice(int64_t began, long timeout_ms)
 {
 	int64_t left = SLICE_MS;
@@ -185,7 +185,10 @@ static int open_handle(
 	int r;
 
 	for (;;) {
+		/* To the library 0 is its default. */
 		options->timeout_ms = next_slice(began, timeout_ms);
+		if (options->timeout_ms == 0)
+			options->timeout_ms = 1;
 		Py_BEGIN_ALLOW_THREADS
 		if (timeout_ms == 0 && !(options->flags & CCFG_NOWAIT))
 			r = open_at_once(service, options, ret_cfg);

@@ -1,6 +1,7 @@
 #include "client/python/errors.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct {
@@ -98,10 +99,16 @@ PyObject *errors_not_a(PyObject *service, PyObject *key, const char *type, int e
 	return raise_as(INVALID_VALUE, -error, "%U: the value of %R is not %s", service, key, type);
 }
 
+/* Where the library looked, as consulcfg.h says it. */
+static const char *socket_or_default(const char *socket)
+{
+	if (!socket)
+		socket = secure_getenv("CONSULCFG_SOCKET");
+	return socket && socket[0] != '\0' ? socket : "/run/consulcfgd/socket";
+}
+
 PyObject *errors_open(PyObject *service, const char *socket, int error)
 {
-	const char *where = socket ? socket : "its socket";
-
 	switch (error) {
 	case -EINVAL:
 		return raise_as(INVALID_NAME, EINVAL,
@@ -121,9 +128,9 @@ PyObject *errors_open(PyObject *service, const char *socket, int error)
 	case -ECONNRESET:
 	case -ENOTCONN:
 		return raise_as(UNAVAILABLE, -error,
-			"%U: no daemon at %s (%s): give socket= if it is another, or start "
-			"consulcfgd",
-			service, where, strerror(-error));
+			"%U: no daemon at %s (%s): give socket= or CONSULCFG_SOCKET if it is "
+			"another, or start consulcfgd",
+			service, socket_or_default(socket), strerror(-error));
 	case -ENOBUFS:
 		return raise_as(UNAVAILABLE, ENOBUFS,
 			"%U: the daemon is at a limit of services or connections", service);

@@ -7,12 +7,17 @@
 
 PyObject *watch_open(struct config *c, PyObject *prefix, PyObject *callback)
 {
-	const char *text = PyUnicode_AsUTF8(prefix);
+	Py_ssize_t len;
+	const char *text = PyUnicode_AsUTF8AndSize(prefix, &len);
 	struct watch *watch;
 	int r;
 
 	if (!text)
 		return NULL;
+	if (strlen(text) != (size_t)len) {
+		PyErr_SetString(PyExc_ValueError, "a prefix holds no NUL, as keys hold none");
+		return NULL;
+	}
 	watch = PyObject_GC_New(struct watch, &watch_type);
 	if (!watch)
 		return NULL;

@@ -235,6 +235,12 @@ static int complain_about_keys(const struct get *get)
 	char key[128], others[48] = "";
 	unsigned n = 0;
 
+	/* Most often the service's name is wrong then, and its list would show nothing. */
+	if (le64_get(get->query.info.n_entries) == 0)
+		return message_fail(get->query.context->name, EXIT_NOTHING,
+			"service %s has no keys at all, if that is its name: see where they are "
+			"looked for with: consulcfg-status --json %s",
+			get->query.service, get->query.service);
 	for (size_t i = 0; i < get->n_wanted; i++) {
 		if (get->wanted[i].len != WIRE_ABSENT)
 			continue;

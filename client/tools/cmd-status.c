@@ -4,15 +4,21 @@
 #include "client/tools/commands.h"
 
 #include "client/tools/message.h"
+#include "client/tools/news.h"
 #include "client/tools/output.h"
 #include "client/tools/query.h"
+#include "client/tools/screen.h"
 #include "client/tools/table.h"
 #include "proto/key.h"
 
-enum { STATUS_JSON = 256 };
+#define FOLLOW_MS 1000 /* between looks at the daemon */
+
+enum { STATUS_JSON = 256, STATUS_FOLLOW };
 
 static const struct option options[] = {
 	{ STATUS_JSON, "json", NULL, "print one JSON object" },
+	{ STATUS_FOLLOW, "follow", NULL,
+		"show it until Ctrl-C; where no terminal is, print a line for each change" },
 	{ 0 },
 };
 
@@ -20,6 +26,7 @@ struct status {
 	struct query query;
 	const char *service; /* NULL: all */
 	bool json;
+	bool follow;
 	struct output daemon; /* JSON object */
 	struct output services; /* JSON objects, separated by commas */
 };
@@ -63,6 +70,7 @@ static int attempt(struct query *query, void *userdata)
 	int r;
 
 	(void)query;
+	status->daemon.len = status->services.len = 0; /* the daemon may have gone in the middle */
 	r = ask_page(status, WIRE_STATUS_DAEMON, after, &status->daemon);
 	if (r < 0)
 		return r;
@@ -74,8 +82,20 @@ static int attempt(struct query *query, void *userdata)
 	return status->service && r == -ENOENT ? 1 : r;
 }
 
+static int complain_unreadable(const struct status *status)
+{
+	return message_fail(status->query.context->name, EXIT_OTHER,
+		"the daemon's status does not read: is it of another version?");
+}
+
+static struct table_style style(void)
+{
+	return (struct table_style){ .has_color = screen_has_color(), .columns = screen_columns() };
+}
+
 static int print(const struct status *status)
 {
+	const struct table_style shown = style();
 	struct output output = { 0 };
 	int r = 0;
 
@@ -86,23 +106,143 @@ static int print(const struct status *status)
 		output_bytes(&output, status->services.data, status->services.len);
 		output_text(&output, "]}\n");
 	} else {
-		r = table_print(&output, &status->daemon, &status->services);
+		r = table_print(&output, &shown, &status->daemon, &status->services);
 	}
-	if (r < 0)
-		return message_fail(status->query.context->name, EXIT_OTHER,
-			"the daemon's status does not read: is it of another version?");
+	if (r < 0) {
+		output_done(&output);
+		return complain_unreadable(status);
+	}
 	r = output_flush(&output, STDOUT_FILENO);
 	output_done(&output);
 	return message_written(status->query.context->name, r);
 }
 
+/* --- following --------------------------------------------------------------------------- */
+
+/* 0: there is a daemon; -errno. A service that nobody uses now may come back. */
+static int look(struct status *status)
+{
+	int r = query_run(&status->query, attempt, status);
+
+	query_done(&status->query);
+	return MIN(r, 0);
+}
+
+/* What goes away by itself: the daemon stops, starts, is busy. */
+static bool is_passing(int error)
+{
+	return error == -ENOENT || error == -ECONNREFUSED || error == -ECONNRESET ||
+	       error == -EHOSTDOWN || error == -EAGAIN || error == -EPIPE;
+}
+
+static int draw(const struct status *status, int looked)
+{
+	const struct table_style shown = style();
+	struct output output = { 0 };
+	int r = 0;
+
+	if (looked < 0)
+		output_text(&output, "the daemon is away; waiting for it\n");
+	else
+		r = table_print(&output, &shown, &status->daemon, &status->services);
+	if (r == 0)
+		r = screen_draw(&output);
+	output_done(&output);
+	return r;
+}
+
+static int follow_on_screen(struct status *status)
+{
+	int r, looked;
+
+	screen_open();
+	do {
+		looked = look(status);
+		r = looked < 0 && !is_passing(looked) ? looked : draw(status, looked);
+		if (r == 0)
+			screen_wait(FOLLOW_MS);
+	} while (r == 0);
+	screen_close();
+	return r;
+}
+
+/* Lines of the daemon away: what its services were is not over. */
+static void tell_news(
+	struct output *output, struct output *before, struct output *now, bool is_back)
+{
+	if (is_back)
+		news_print(output, "", "consulcfgd answers again\n");
+	output_bytes(now, "", 1);
+	news_print(output, before->data ? before->data : "", now->data ? now->data : "");
+	output_done(before);
+	*before = *now;
+	*now = (struct output){ 0 };
+}
+
+static int follow_in_lines(struct status *status)
+{
+	struct output output = { 0 }, before = { 0 }, now = { 0 };
+	bool was_away = false;
+	int r = 0;
+
+	while (r == 0) {
+		int looked = look(status);
+
+		if (looked < 0 && !is_passing(looked)) {
+			r = looked;
+		} else if (looked < 0) {
+			if (!was_away)
+				news_print(&output, "", "consulcfgd is away\n");
+		} else {
+			r = table_lines(&now, &status->daemon, &status->services);
+			if (r == 0)
+				tell_news(&output, &before, &now, was_away);
+		}
+		was_away = looked < 0;
+		if (r == 0)
+			r = output_flush(&output, STDOUT_FILENO);
+		if (r == 0)
+			screen_wait(FOLLOW_MS);
+	}
+	output_done(&output);
+	output_done(&before);
+	output_done(&now);
+	return r;
+}
+
+static int follow(struct status *status)
+{
+	int r;
+
+	if (status->json)
+		return verb_usage(status->query.context, "--follow and --json exclude each other");
+	r = screen_is_terminal() ? follow_on_screen(status) : follow_in_lines(status);
+	return r == -EBADMSG ? complain_unreadable(status) : query_fail(&status->query, r);
+}
+
+static int show(struct status *status)
+{
+	int r = query_run(&status->query, attempt, status);
+
+	if (r < 0)
+		return query_fail(&status->query, r);
+	query_done(&status->query);
+	if (r > 0)
+		return message_fail(status->query.context->name, EXIT_NOTHING,
+			"service %s is not in use: a first read starts it: consulcfg-list %s",
+			status->service, status->service);
+	return print(status);
+}
+
 static int run_status(struct status *status, struct args *args)
 {
 	const char *argument;
-	int code, r;
+	int code;
 
-	while ((code = verb_next(args, &argument)) > 0)
+	while ((code = verb_next(args, &argument)) > 0) {
 		status->json |= code == STATUS_JSON;
+		status->follow |= code == STATUS_FOLLOW;
+	}
 	if (code == VERB_EXIT)
 		return args->exit_code;
 	if (args->n_operands > 1)
@@ -112,15 +252,7 @@ static int run_status(struct status *status, struct args *args)
 		if (!key_is_service_name(status->service, strlen(status->service)))
 			return verb_bad_service(args->context, status->service);
 	}
-	r = query_run(&status->query, attempt, status);
-	if (r < 0)
-		return query_fail(&status->query, r);
-	query_done(&status->query);
-	if (r > 0)
-		return message_fail(args->context->name, EXIT_NOTHING,
-			"service %s is not in use: a first read starts it: consulcfg-list %s",
-			status->service, status->service);
-	return print(status);
+	return status->follow ? follow(status) : show(status);
 }
 
 static int run(struct context *context, struct args *args)

@@ -89,7 +89,7 @@ static int served_view(struct query *query, const char *service, struct ccfg_vie
 	};
 	AUTO_CLOSE int fd = -1;
 	struct link_reply reply;
-	struct wire_fetch fetch;
+	struct wire_fetch fetch = { 0 };
 	int r = ask(query, WIRE_FETCH, &request, &reply);
 
 	if (r == 0)

@@ -1,5 +1,6 @@
 #include "client/tools/table.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -10,6 +11,12 @@
 
 #define TEXT_SIZE 256
 #define CELL_SIZE 32
+#define N_CELLS 4
+#define CELL_WIDTH 9 /* with the space in front */
+#define STATE_WIDTH 10 /* likewise */
+#define MIN_NAME 4
+#define MIN_TEXT 10
+#define INDENT 4 /* of what is the matter */
 
 struct daemon {
 	char version[CELL_SIZE], pid[CELL_SIZE], uptime[CELL_SIZE];
@@ -20,7 +27,8 @@ struct service {
 	char name[LIMIT_SERVICE_NAME + 1];
 	unsigned state; /* enum wire_state, or above */
 	char state_name[CELL_SIZE];
-	char keys[CELL_SIZE], age[CELL_SIZE], clients[CELL_SIZE];
+	char generation[CELL_SIZE], keys[CELL_SIZE], bytes[CELL_SIZE], age[CELL_SIZE],
+		clients[CELL_SIZE];
 	char held_reason[TEXT_SIZE], held_keys[CELL_SIZE];
 	char frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE];
 	char error_kind[CELL_SIZE], error_message[TEXT_SIZE], retry[CELL_SIZE];
@@ -32,6 +40,12 @@ struct services {
 	struct service *all;
 	size_t n, allocated;
 	bool has_failed;
+};
+
+/* What fits beside each other. */
+struct layout {
+	int name_width;
+	unsigned n_cells;
 };
 
 /* Which member goes where. */
@@ -58,7 +72,9 @@ static const struct field daemon_fields[] = {
 static const struct field service_fields[] = {
 	FIELD(service, "name", name),
 	FIELD(service, "state", state_name),
+	FIELD(service, "generation", generation),
 	FIELD(service, "keys", keys),
+	FIELD(service, "bytes", bytes),
 	FIELD(service, "age_seconds", age),
 	FIELD(service, "clients", clients),
 	FIELD(service, "held.reason", held_reason),
@@ -176,50 +192,131 @@ static void print_format(struct output *output, const char *format, ...)
 	output_text(output, line);
 }
 
-static void print_daemon(struct output *output, const struct daemon *daemon)
+/* "34567" to "34 kB". */
+static const char *size_cell(const char *bytes, char *buf, size_t size)
 {
-	char uptime[CELL_SIZE];
+	static const char *const units[] = { "B", "kB", "MB", "GB" };
+	double value = strtod(bytes, NULL);
+	size_t unit = 0;
 
-	print_format(output,
-		"consulcfgd %s, pid %s, up %s, source: %s, connections to it: %s, clients: %s\n",
-		daemon->version, daemon->pid, duration_cell(daemon->uptime, uptime, sizeof(uptime)),
-		daemon->source, daemon->connections, daemon->clients);
+	if (bytes[0] == '\0')
+		return "-";
+	while (value >= 9999.5 && unit + 1 < ARRAY_SIZE(units)) {
+		value /= 1000;
+		unit++;
+	}
+	snprintf(buf, size, "%.0f %s", value, units[unit]);
+	return buf;
 }
 
-/* What is the matter, and what to do. */
-static void print_trouble(struct output *output, const struct service *service)
+/* How much of a text is one line: up to a space, or cut where there is none. Columns of UTF-8 are
+ * counted as its characters. */
+static size_t line_len(const char *text, unsigned columns)
+{
+	size_t len = 0, space = 0;
+	unsigned n = 0;
+
+	for (; text[len] != '\0'; len++) {
+		n += ((unsigned char)text[len] & 0xc0) != 0x80;
+		if (n > columns)
+			return space > 0 ? space : len;
+		if (text[len] == ' ')
+			space = len;
+	}
+	return len;
+}
+
+/* As many lines as it takes, the following ones indented too. */
+static void print_wrapped(
+	struct output *output, const struct table_style *style, unsigned indent, const char *text)
+{
+	unsigned columns = UINT_MAX;
+
+	if (style->columns > 0)
+		columns = style->columns > indent + MIN_TEXT ? style->columns - indent : MIN_TEXT;
+	while (text[0] != '\0') {
+		size_t len = line_len(text, columns);
+
+		for (unsigned i = 0; i < indent; i++)
+			output_text(output, " ");
+		output_bytes(output, text, len);
+		output_text(output, "\n");
+		text += len;
+		text += strspn(text, " ");
+	}
+}
+
+PRINTF_FORMAT(3, 4)
+static void print_trouble_line(
+	struct output *output, const struct table_style *style, const char *format, ...)
+{
+	char line[4 * TEXT_SIZE];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	print_wrapped(output, style, INDENT, line);
+}
+
+static void print_daemon(
+	struct output *output, const struct table_style *style, const struct daemon *daemon)
+{
+	char uptime[CELL_SIZE], line[4 * TEXT_SIZE];
+
+	snprintf(line, sizeof(line),
+		"consulcfgd %s, pid %s, up %s, source: %s, connections to it: %s, clients: %s",
+		daemon->version, daemon->pid, duration_cell(daemon->uptime, uptime, sizeof(uptime)),
+		daemon->source, daemon->connections, daemon->clients);
+	print_wrapped(output, style, 0, line);
+}
+
+static void print_error(
+	struct output *output, const struct table_style *style, const struct service *service)
 {
 	char retry[CELL_SIZE];
 
+	if (strtod(service->retry, NULL) > 0)
+		print_trouble_line(output, style, "%s: %s; asked again in %s", service->error_kind,
+			service->error_message,
+			duration_cell(service->retry, retry, sizeof(retry)));
+	else
+		print_trouble_line(
+			output, style, "%s: %s", service->error_kind, service->error_message);
+	if (std_streq(service->error_kind, "denied"))
+		print_trouble_line(output, style,
+			"check the token of consulcfgd and its policies: man consulcfgd-operations");
+}
+
+/* What is the matter, and what to do. */
+static void print_trouble(
+	struct output *output, const struct table_style *style, const struct service *service)
+{
 	if (service->frozen_by[0] != '\0' || service->frozen_reason[0] != '\0')
-		print_format(output, "    frozen by %s: %s\n", service->frozen_by,
-			service->frozen_reason);
+		print_trouble_line(output, style,
+			"frozen by %s: %s; to take changes again: consulcfg-thaw %s",
+			service->frozen_by, service->frozen_reason, service->name);
 	if (service->state == WIRE_HELD)
-		print_format(output,
-			"    an answer with %s keys is withheld: %s; check the keys and the token's "
-			"policy in Consul, or take it: consulcfg-accept %s\n",
+		print_trouble_line(output, style,
+			"an answer with %s keys is withheld: %s; check the keys and the token's "
+			"policy in Consul, or take it: consulcfg-accept %s",
 			service->held_keys, service->held_reason, service->name);
-	if (service->error_message[0] != '\0') {
-		print_format(output, "    %s: %s", service->error_kind, service->error_message);
-		if (strtod(service->retry, NULL) > 0)
-			print_format(output, "; asked again in %s",
-				duration_cell(service->retry, retry, sizeof(retry)));
-		output_text(output, "\n");
-	} else if (service->state == WIRE_LOADING) {
-		output_text(output, "    the first answer of the source is on its way\n");
-	}
+	if (service->error_message[0] != '\0')
+		print_error(output, style, service);
+	else if (service->state == WIRE_LOADING)
+		print_trouble_line(output, style, "the first answer of the source is on its way");
 	if (service->state == WIRE_STALE || service->state == WIRE_BACKUP)
-		print_format(output,
-			"    the source is away, clients read the copy %s: check the "
-			"source; nothing is lost meanwhile\n",
+		print_trouble_line(output, style,
+			"the source is away, clients read the copy %s: check the "
+			"source; nothing is lost meanwhile",
 			service->state == WIRE_STALE ? "in memory" : "from disk");
 	if (has_overrides(service))
-		print_format(output,
-			"    %s keys have values of operators: consulcfg-override --clear %s "
-			"takes the source's\n",
+		print_trouble_line(output, style,
+			"%s keys have values of operators: consulcfg-override --clear %s "
+			"takes the source's",
 			service->overrides, service->name);
 	if (service->backup_error[0] != '\0')
-		print_format(output, "    no backup: %s: check the state directory\n",
+		print_trouble_line(output, style, "no backup: %s: check the state directory",
 			service->backup_error);
 }
 
@@ -232,44 +329,125 @@ static int width(const struct services *services)
 	return (int)widest;
 }
 
-static void print_services(struct output *output, const struct services *services)
+/* Of red, green and yellow the one that a state has. */
+static const char *color_of(const struct service *service)
 {
-	int name_width = width(services);
+	if (service->state == WIRE_LIVE)
+		return "32";
+	return service->state == WIRE_HELD || service->state == WIRE_FROZEN ? "31" : "33";
+}
 
-	print_format(output, "\n%-*s  %-8s %8s %8s %8s\n", name_width, "SERVICE", "STATE", "KEYS",
-		"AGE", "CLIENTS");
+/* A line of the table: cells that have no room are left out, from the right. */
+static void print_row(struct output *output, const struct layout *layout, const char *name,
+	const char *state, const char *color, const char *const cells[N_CELLS])
+{
+	print_format(output, "%-*.*s  ", layout->name_width, layout->name_width, name);
+	if (color)
+		print_format(output, "\033[%sm%-8s\033[0m", color, state);
+	else
+		print_format(output, layout->n_cells > 0 ? "%-8s" : "%s", state);
+	for (unsigned i = 0; i < layout->n_cells; i++)
+		print_format(output, " %8s", cells[i]);
+	output_text(output, "\n");
+}
+
+static struct layout layout_of(const struct services *services, const struct table_style *style)
+{
+	struct layout layout = { .name_width = width(services), .n_cells = N_CELLS };
+	int columns = style->columns > 0 ? (int)MIN(style->columns, 1000u) : INT_MAX;
+
+	while (layout.n_cells > 0 &&
+		layout.name_width + STATE_WIDTH + CELL_WIDTH * (int)layout.n_cells > columns)
+		layout.n_cells--;
+	if (layout.name_width + STATE_WIDTH > columns)
+		layout.name_width = MAX(columns - STATE_WIDTH, MIN_NAME);
+	return layout;
+}
+
+static void print_services(
+	struct output *output, const struct table_style *style, const struct services *services)
+{
+	static const char *const heads[N_CELLS] = { "AGE", "KEYS", "SIZE", "CLIENTS" };
+	struct layout layout = layout_of(services, style);
+
+	output_text(output, "\n");
+	print_row(output, &layout, "SERVICE", "STATE", NULL, heads);
 	for (size_t i = 0; i < services->n; i++) {
 		const struct service *service = &services->all[i];
-		char age[CELL_SIZE];
+		char age[CELL_SIZE], size[CELL_SIZE];
+		const char *const cells[N_CELLS] = {
+			duration_cell(service->age, age, sizeof(age)),
+			service->keys,
+			size_cell(service->bytes, size, sizeof(size)),
+			service->clients,
+		};
 
-		print_format(output, "%-*s  %-8s %8s %8s %8s\n", name_width, service->name,
-			service->state_name, service->keys,
-			duration_cell(service->age, age, sizeof(age)), service->clients);
-		print_trouble(output, service);
+		print_row(output, &layout, service->name, service->state_name,
+			style->has_color ? color_of(service) : NULL, cells);
+		print_trouble(output, style, service);
 	}
 }
 
-int table_print(struct output *output, const struct output *daemon, const struct output *services)
+/* Whoever calls frees ret_services->all, also after an error. */
+static int read_all(const struct output *daemon, const struct output *services,
+	struct daemon *ret_daemon, struct services *ret_services)
+{
+	int r = json_walk(daemon->data, daemon->len, on_daemon_member, ret_daemon);
+
+	if (r == 0 && services->len > 0)
+		r = json_walk(services->data, services->len, on_service_member, ret_services);
+	if (r == 0 && ret_services->has_failed)
+		r = -ENOMEM;
+	for (size_t i = 0; r == 0 && i < ret_services->n; i++)
+		finish_service(&ret_services->all[i]);
+	return r;
+}
+
+int table_print(struct output *output, const struct table_style *style, const struct output *daemon,
+	const struct output *services)
 {
 	struct daemon the_daemon = { 0 };
 	struct services found = { 0 };
-	int r;
+	int r = read_all(daemon, services, &the_daemon, &found);
 
-	r = json_walk(daemon->data, daemon->len, on_daemon_member, &the_daemon);
-	if (r == 0 && services->len > 0)
-		r = json_walk(services->data, services->len, on_service_member, &found);
-	if (r == 0 && found.has_failed)
-		r = -ENOMEM;
 	if (r == 0) {
-		for (size_t i = 0; i < found.n; i++)
-			finish_service(&found.all[i]);
 		if (found.n > 0)
 			qsort(found.all, found.n, sizeof(*found.all), compare_services);
-		print_daemon(output, &the_daemon);
+		print_daemon(output, style, &the_daemon);
 		if (found.n > 0)
-			print_services(output, &found);
+			print_services(output, style, &found);
 		else
-			output_text(output, "\nno service that this user may see is in use\n");
+			print_wrapped(
+				output, style, 0, "no service that this user may see is in use");
+	}
+	free(found.all);
+	return r;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(((const struct service *)a)->name, ((const struct service *)b)->name);
+}
+
+int table_lines(struct output *output, const struct output *daemon, const struct output *services)
+{
+	struct daemon the_daemon = { 0 };
+	struct services found = { 0 };
+	int r = read_all(daemon, services, &the_daemon, &found);
+
+	if (r == 0) {
+		if (found.n > 0)
+			qsort(found.all, found.n, sizeof(*found.all), compare_names);
+		print_format(output, "consulcfgd %s, pid %s\n", the_daemon.version, the_daemon.pid);
+		for (size_t i = 0; i < found.n; i++) {
+			const struct service *service = &found.all[i];
+
+			print_format(output, "%s %s, generation %s, %s keys%s%s%s%s\n",
+				service->name, service->state_name, service->generation,
+				service->keys, service->error_message[0] != '\0' ? ", " : "",
+				service->error_kind, service->error_message[0] != '\0' ? ": " : "",
+				service->error_message);
+		}
 	}
 	free(found.all);
 	return r;

@@ -72,7 +72,8 @@ def test_unknown_service_has_no_keys(daemon, tree, service_name, prefix):
     running = daemon(source=tree.source)
     done = running.cli("get", "nobody-knows", "here")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert "here" in one_line(done.stderr)
+    assert "nobody-knows has no keys at all" in one_line(done.stderr)
+    assert running.cli("get", "-d", "fallback", "nobody-knows", "here").stdout == b"fallback\n"
     assert running.cli("list", "nobody-knows").returncode == 1
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import select
 import sys
 import threading
@@ -198,6 +199,28 @@ def test_a_thread_ends_with_its_config(consulcfg, billing):
     thread, = [thread for thread in threading.enumerate() if thread.name == "consulcfg billing"]
     del cfg
     comes(lambda: not thread.is_alive())
+
+
+def test_a_thread_that_ends_in_a_callback_gives_its_descriptors_back(billing, cfg):
+    def n_descriptors():
+        return len(os.listdir("/proc/self/fd"))
+
+    cfg.fileno()
+    before = n_descriptors()
+    for number in range(5):
+        dispatcher = cfg.dispatch_in("thread")
+        thread, = [thread for thread in threading.enumerate() if thread.name == "consulcfg billing"]
+        watch = cfg.on_change("", lambda change: dispatcher.close())
+        billing.put("db/pool", str(100 + number))
+        thread.join(10)
+        assert dispatcher.closed and not thread.is_alive()
+        watch.close()
+    assert n_descriptors() == before
+
+
+def test_a_prefix_holds_no_nul(cfg):
+    with pytest.raises(ValueError, match="no NUL"):
+        cfg.on_change("db\0", print)
 
 
 def test_where_dispatch_cannot_be(cfg):

@@ -24,6 +24,20 @@ def test_all_of_it_with_the_address_sanitizer(daemon):
     assert done.returncode == 0, done.stdout.decode()[-5000:] + done.stderr.decode()[-5000:]
 
 
+def test_a_program_ends_though_it_gave_up_opening(tmp_path):
+    """The thread of open_async(), which nobody can interrupt, waits for no daemon any more."""
+    done = run_script("""
+import asyncio, sys, consulcfg
+async def main():
+    try:
+        await asyncio.wait_for(consulcfg.open_async("billing", timeout=None, socket=sys.argv[1]), 0.1)
+    except asyncio.TimeoutError:
+        print("gave up")
+asyncio.run(main())
+""", tmp_path / "none", timeout=20)
+    assert output(done) == ["gave up"]
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 def test_children_read_on(billing):

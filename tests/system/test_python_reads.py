@@ -200,6 +200,12 @@ def test_no_daemon(consulcfg, tmp_path):
     assert time.monotonic() - begin < 0.2
 
 
+def test_no_daemon_where_the_environment_says(consulcfg, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONSULCFG_SOCKET", f"{tmp_path}/elsewhere")
+    with pytest.raises(consulcfg.Unavailable, match=f"no daemon at {tmp_path}/elsewhere .*: give .* CONSULCFG_SOCKET"):
+        consulcfg.open("billing", timeout=0)
+
+
 def test_a_daemon_that_comes_later(consulcfg, daemon, tree):
     tree.put("config/billing/a", "1")
     serving = daemon(source=tree.source, start=False)

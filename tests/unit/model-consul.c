@@ -272,7 +272,7 @@ void model_restore(struct model *model, const char *value)
 /* A place with a request that can be answered now; -1: there is none. */
 static int choose(struct model *model, uint32_t random)
 {
-	unsigned ready[FAKE_HTTP_MAX];
+	unsigned ready[FAKE_HTTP_MAX] = { 0 };
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < FAKE_HTTP_MAX; i++) {

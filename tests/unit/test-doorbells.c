@@ -52,7 +52,7 @@ static int tear_down(void **state)
 	for (unsigned i = 0; i < N_TREES; i++)
 		tree_unref(crowd->trees[i]);
 	/* What was seen without one. */
-	assert_int_equal(consul_source_n_repairs(crowd->fixture->source), 0);
+	assert_int_equal(crowd->fixture->source->n_repairs(crowd->fixture->source), 0);
 	consul_fixture_tear_down(&fixture);
 	model_free(crowd->model);
 	free(crowd);

@@ -254,6 +254,51 @@ static void a_manual_handle_looks_without_waiting(void **state)
 	ccfg_close(cfg);
 }
 
+static bool has_waiting_fetch(struct fake_daemon *d)
+{
+	bool has = false;
+
+	pthread_mutex_lock(&d->lock);
+	for (size_t i = 0; i < FAKE_DAEMON_WAITING; i++)
+		has |= d->waiting[i].fd >= 0 && d->waiting[i].op == WIRE_FETCH;
+	pthread_mutex_unlock(&d->lock);
+	return has;
+}
+
+static void *wait_for_change(void *userdata)
+{
+	ccfg *cfg = userdata;
+
+	return (void *)(intptr_t)ccfg_wait(cfg, handle_newest_generation(cfg), SOON_MS);
+}
+
+/* The number is taken while a thread waits on it, which goes on until the daemon speaks. */
+static void what_takes_the_number_during_a_wait_is_not_read_from(void **state)
+{
+	uint64_t deadline = clock_after_usec(SOON_MS * USEC_PER_MSEC);
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	int pair[2], fd = cfg->follow.link.fd;
+	pthread_t thread;
+	void *r;
+	char c;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_change, cfg), 0);
+	while (!has_waiting_fetch(d) && clock_now_usec() < deadline)
+		pause_ms(1);
+	assert_int_equal(dup3(pair[0], fd, O_CLOEXEC), fd);
+	fake_daemon_put(d, "db/pool", "8");
+	assert_int_equal(pthread_join(thread, &r), 0);
+	assert_int_equal((intptr_t)r, 0);
+	assert_int_equal(recv(fd, &c, 1, MSG_DONTWAIT), 1);
+	ccfg_close(cfg);
+	close(fd);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, share_set_up, handle_tear_down)
 
 int main(void)
@@ -266,6 +311,7 @@ int main(void)
 		TEST(hostile_images_do_no_harm),
 		TEST(hostile_generation_files_do_no_harm),
 		TEST(daemons_without_a_lasting_file_are_followed),
+		TEST(what_takes_the_number_during_a_wait_is_not_read_from),
 		TEST(a_manual_handle_looks_without_waiting),
 	};
 

@@ -5,7 +5,7 @@
 
 #define IDLE (10 * USEC_PER_SEC)
 
-static struct loop *loop;
+static struct loop *the_loop;
 static struct idle *idle;
 static bool is_used, is_stopped;
 static uint64_t left_at;
@@ -17,9 +17,9 @@ uint64_t server_unused_usec(const struct server *server)
 	return is_used ? 0 : loop_now() - left_at;
 }
 
-void loop_stop(struct loop *stopped)
+void loop_stop(struct loop *loop)
 {
-	assert_ptr_equal(stopped, loop);
+	assert_ptr_equal(loop, the_loop);
 	is_stopped = true;
 }
 
@@ -33,9 +33,9 @@ static int set_up(void **state)
 {
 	(void)state;
 	is_stopped = false;
-	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(loop_new(&the_loop), 0);
 	leave();
-	assert_int_equal(idle_new(loop, NULL, IDLE, &idle), 0);
+	assert_int_equal(idle_new(the_loop, NULL, IDLE, &idle), 0);
 	return 0;
 }
 
@@ -43,7 +43,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	idle_free(idle);
-	loop_free(loop);
+	loop_free(the_loop);
 	return 0;
 }
 

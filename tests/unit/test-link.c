@@ -1,8 +1,10 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -300,6 +302,40 @@ static void a_deadline_is_kept(void **state)
 	finish(&peer);
 }
 
+static void go_on_for_ever(struct peer *peer, int fd)
+{
+	static const uint8_t at_the_limit[] = { 0, 0, 0, 0x40, WIRE_GET, 0, 0, 0, 2, 0, 0, 0 };
+	static const char more[4096];
+
+	(void)peer;
+	put_hello(fd, WIRE_MAJOR);
+	put(fd, at_the_limit, sizeof(at_the_limit));
+	while (send(fd, more, sizeof(more), MSG_NOSIGNAL) > 0)
+		continue;
+}
+
+static void a_frame_that_does_not_end_moves_no_deadline(void **state)
+{
+	const uint64_t past = 1;
+	struct peer peer;
+	struct link link;
+	struct link_reply reply;
+	int n_waiting = 0;
+
+	(void)state;
+	start(&peer, go_on_for_ever);
+	connect_to(&link, &peer);
+	for (int i = 0; i < 5000 && n_waiting < 65536; i++) {
+		poll(NULL, 0, 1);
+		assert_int_equal(ioctl(link.fd, FIONREAD, &n_waiting), 0);
+	}
+	assert_true(n_waiting >= 65536);
+	assert_int_equal(link_receive(&link, past, &reply), -ETIMEDOUT);
+	assert_in_range(link.in_end, 1, 16384);
+	link_done(&link);
+	finish(&peer);
+}
+
 static void break_off(struct peer *peer, int fd)
 {
 	(void)peer;
@@ -547,6 +583,7 @@ int main(void)
 		cmocka_unit_test(replies_may_be_large_and_the_buffer_goes_when_idle),
 		cmocka_unit_test(a_length_that_lies_costs_nothing),
 		cmocka_unit_test(a_deadline_is_kept),
+		cmocka_unit_test(a_frame_that_does_not_end_moves_no_deadline),
 		cmocka_unit_test(a_daemon_that_goes_is_noticed),
 		cmocka_unit_test(without_a_daemon_there_is_no_link),
 		cmocka_unit_test(a_greeting_is_judged),

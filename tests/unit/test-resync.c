@@ -56,7 +56,7 @@ static void the_same_contents_confirm(void **state)
 		fake_http_expect_none(RESYNCS);
 	}
 	assert_int_equal(f->n_changes, 1);
-	assert_int_equal(consul_source_n_repairs(f->source), 0);
+	assert_int_equal(f->source->n_repairs(f->source), 0);
 	fake_http_expect(POLLS, "&index=10&");
 }
 
@@ -76,7 +76,7 @@ static void another_body_with_the_same_contents_confirms_too(void **state)
 		assert_int_equal(f->tree->confirmed_at, loop_now());
 	}
 	assert_int_equal(f->n_changes, 1);
-	assert_int_equal(consul_source_n_repairs(f->source), 0);
+	assert_int_equal(f->source->n_repairs(f->source), 0);
 }
 
 static void resyncs_of_a_fleet_spread(void **state)
@@ -110,7 +110,7 @@ static void what_the_watch_missed_is_repaired(void **state)
 	fake_http_expect(POLLS, "&index=10&");
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_assert_content(f, "a=2", NULL);
-	assert_int_equal(consul_source_n_repairs(f->source), 1);
+	assert_int_equal(f->source->n_repairs(f->source), 1);
 	/* The watch asks afresh, its poll runs out unheard. */
 	assert_int_equal(fake_http_n_abandoned(POLLS), 1);
 	consul_fixture_answer(fake_http_expect(READS, "?recurse"), "11", "a=2", NULL);
@@ -134,7 +134,7 @@ static void a_watch_that_is_stuck_for_ever_leaves_the_resync_at_work(void **stat
 		fake_loop_advance(USEC_PER_SEC);
 		consul_fixture_assert_content(f, values[i], NULL);
 	}
-	assert_int_equal(consul_source_n_repairs(f->source), ARRAY_SIZE(values));
+	assert_int_equal(f->source->n_repairs(f->source), ARRAY_SIZE(values));
 }
 
 /* Nothing that the resync asks is ever answered. */
@@ -164,7 +164,7 @@ static void a_difference_that_is_not_confirmed_is_none(void **state)
 	consul_fixture_answer(expect_second_read(), "10", "a=1", NULL);
 	fake_loop_advance(5 * USEC_PER_SEC);
 	assert_int_equal(f->n_changes, 1);
-	assert_int_equal(consul_source_n_repairs(f->source), 0);
+	assert_int_equal(f->source->n_repairs(f->source), 0);
 	fake_http_expect_none(RESYNCS);
 }
 
@@ -181,7 +181,7 @@ static void a_watch_that_is_a_little_behind_is_well(void **state)
 	consul_fixture_answer(poll, "12", "a=3", NULL); /* the next change already */
 	fake_loop_advance(5 * USEC_PER_SEC);
 	consul_fixture_assert_content(f, "a=3", NULL);
-	assert_int_equal(consul_source_n_repairs(f->source), 0);
+	assert_int_equal(f->source->n_repairs(f->source), 0);
 	assert_int_equal(fake_http_n_abandoned(POLLS), 0);
 }
 
@@ -200,7 +200,7 @@ static void two_reads_that_disagree_are_tried_again(void **state)
 	consul_fixture_answer(expect_second_read(), "20", "b=1", NULL);
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_assert_content(f, "b=1", NULL);
-	assert_int_equal(consul_source_n_repairs(f->source), 1);
+	assert_int_equal(f->source->n_repairs(f->source), 1);
 }
 
 static void an_absence_at_an_old_index_is_never_a_deletion(void **state)
@@ -224,7 +224,7 @@ static void a_deletion_that_the_watch_missed_is_examined(void **state)
 	consul_fixture_assert_content(f, "a=1", NULL);
 	fake_http_answer(fake_http_expect(RESYNCS, "/config/a/a?consistent"), 404, "11", "");
 	consul_fixture_assert_content(f, NULL);
-	assert_int_equal(consul_source_n_repairs(f->source), 1);
+	assert_int_equal(f->source->n_repairs(f->source), 1);
 	assert_int_equal(f->tree->state, WIRE_LIVE);
 }
 

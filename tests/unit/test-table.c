@@ -61,22 +61,29 @@ static const char the_daemon[] =
 	"\"source\":\"consul:http://127.0.0.1:8500\",\"source_connections\":2,"
 	"\"clients\":3,\"new_member\":[{}]}";
 
-static char *table_of(const char *services)
+static const struct table_style wide, narrow = { .columns = 20 }, colored = { .has_color = true };
+
+static char *table_in(const struct table_style *style, const char *services)
 {
 	struct output output = { 0 };
 	struct output daemon = { .data = (char *)(uintptr_t)the_daemon,
 		.len = sizeof(the_daemon) - 1 };
 	struct output all = { .data = (char *)(uintptr_t)services, .len = strlen(services) };
 
-	assert_int_equal(table_print(&output, &daemon, &all), 0);
+	assert_int_equal(table_print(&output, style, &daemon, &all), 0);
 	output_bytes(&output, "", 1);
 	return output.data;
+}
+
+static char *table_of(const char *services)
+{
+	return table_in(&wide, services);
 }
 
 static void what_needs_somebody_comes_first(void **state)
 {
 	AUTO_FREE char *table = table_of(
-		"{\"name\":\"well\",\"state\":\"live\",\"keys\":12,\"age_seconds\":3.2,"
+		"{\"name\":\"well\",\"state\":\"live\",\"keys\":12,\"bytes\":9999,\"age_seconds\":3.2,"
 		"\"clients\":2,\"layers\":[{\"prefix\":\"config/well/\",\"state\":\"stale\","
 		"\"keys\":99}],\"held\":null,\"frozen\":null,\"last_error\":null,"
 		"\"backup\":{\"age_seconds\":1,\"error\":null}},"
@@ -84,7 +91,7 @@ static void what_needs_somebody_comes_first(void **state)
 		"\"clients\":0,\"last_error\":{\"kind\":\"unreachable\","
 		"\"message\":\"refused\\u001b[2J\","
 		"\"retry_in_seconds\":2.5}},"
-		"{\"name\":\"strange\",\"state\":\"held\",\"keys\":40,\"age_seconds\":1,"
+		"{\"name\":\"strange\",\"state\":\"held\",\"keys\":40,\"bytes\":55555,\"age_seconds\":1,"
 		"\"clients\":1,\"held\":{\"reason\":\"30 of 40 keys are gone\",\"since\":7,"
 		"\"keys\":10,\"digest\":\"00\"}}");
 
@@ -93,16 +100,43 @@ static void what_needs_somebody_comes_first(void **state)
 		"consulcfgd 1.2, pid 7, up 5 min, source: consul:http://127.0.0.1:8500, "
 		"connections to it: 2, clients: 3\n"
 		"\n"
-		"SERVICE  STATE        KEYS      AGE  CLIENTS\n"
-		"strange  held           40      1 s        1\n"
+		"SERVICE  STATE         AGE     KEYS     SIZE  CLIENTS\n"
+		"strange  held          1 s       40    56 kB        1\n"
 		"    an answer with 10 keys is withheld: 30 of 40 keys are gone; check the keys "
 		"and the token's policy in Consul, or take it: consulcfg-accept strange\n"
-		"away     stale           1    6 min        0\n"
+		"away     stale       6 min        1        -        0\n"
 		"    unreachable: refused\\x1b[2J; asked again in 2 s\n"
 		"    the source is away, clients read the copy in memory: check the source; "
 		"nothing is "
 		"lost meanwhile\n"
-		"well     live           12      3 s        2\n");
+		"well     live          3 s       12   9999 B        2\n");
+}
+
+static void a_narrow_terminal_has_all_words_in_its_columns(void **state)
+{
+	AUTO_FREE char *table = table_in(&narrow,
+		"{\"name\":\"a-name-of-many-letters\",\"state\":\"backup\",\"keys\":12,"
+		"\"age_seconds\":3.2,\"last_error\":{\"kind\":\"timeout\","
+		"\"message\":\"one-word-that-is-wider-than-that\"}}");
+
+	(void)state;
+	for (const char *line = table; line[0] != '\0'; line += strcspn(line, "\n") + 1)
+		assert_true(strcspn(line, "\n") <= 20);
+	assert_non_null(strstr(table, "\na-name-of-  backup\n    timeout:\n"));
+	assert_non_null(strstr(table, "\n    one-word-that-is\n    -wider-than-that\n"));
+	assert_non_null(strstr(table, "lost\n    meanwhile\n"));
+}
+
+static void states_have_colors_where_they_are_wanted(void **state)
+{
+	AUTO_FREE char *table = table_in(&colored,
+		"{\"name\":\"a\",\"state\":\"live\"},{\"name\":\"b\",\"state\":\"held\"},"
+		"{\"name\":\"c\",\"state\":\"stale\"}");
+
+	(void)state;
+	assert_non_null(strstr(table, "\033[32mlive    \033[0m "));
+	assert_non_null(strstr(table, "\033[31mheld    \033[0m "));
+	assert_non_null(strstr(table, "\033[33mstale   \033[0m "));
 }
 
 static void a_daemon_without_services_is_told(void **state)
@@ -110,7 +144,7 @@ static void a_daemon_without_services_is_told(void **state)
 	AUTO_FREE char *table = table_of("");
 
 	(void)state;
-	assert_non_null(strstr(table, "\nno service that this user may see is in use\n"));
+	assert_non_null(strstr(table, "no service that this user may see is in use\n"));
 }
 
 static void many_services_and_unknown_states_fit(void **state)
@@ -136,6 +170,8 @@ int main(void)
 		cmocka_unit_test(members_are_named_by_their_path),
 		cmocka_unit_test(what_is_no_array_of_objects_is_refused),
 		cmocka_unit_test(what_needs_somebody_comes_first),
+		cmocka_unit_test(a_narrow_terminal_has_all_words_in_its_columns),
+		cmocka_unit_test(states_have_colors_where_they_are_wanted),
 		cmocka_unit_test(a_daemon_without_services_is_told),
 		cmocka_unit_test(many_services_and_unknown_states_fit),
 	};

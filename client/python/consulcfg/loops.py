@@ -284,7 +284,13 @@ class _ThreadDispatcher(Dispatcher):
                                         name=f"consulcfg {config.service}", daemon=True)
         # When the config goes, and at the interpreter's exit.
         self._end = weakref.finalize(config, _end_thread, self._thread, wake_write, wake_read, self._pid)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._end.detach()
+            os.close(wake_read)
+            os.close(wake_write)
+            raise
         self._waiters.set_thread(True)
 
     def _stop(self):
@@ -293,16 +299,21 @@ class _ThreadDispatcher(Dispatcher):
 
 
 def _end_thread(thread, wake_write, wake_read, pid):
-    if pid == os.getpid():
-        os.write(wake_write, b"x")
-        if thread is not threading.current_thread():
-            thread.join(1)  # a callback that does not end must not keep the program from ending
-    os.close(wake_write)
-    if thread is not threading.current_thread() and not thread.is_alive():
-        os.close(wake_read)
+    os.close(wake_write)  # wakes it
+    if pid != os.getpid():
+        os.close(wake_read)  # in the child of a fork the thread, which does that, is not
+    elif thread is not threading.current_thread():
+        thread.join(1)  # a callback that does not end must not keep the program from ending
 
 
 def _dispatch_for_ever(reference, fd, wake_fd):
+    try:
+        _dispatch_until_woken(reference, fd, wake_fd)
+    finally:
+        os.close(wake_fd)
+
+
+def _dispatch_until_woken(reference, fd, wake_fd):
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     poll.register(wake_fd, select.POLLIN)

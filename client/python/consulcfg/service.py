@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import math
 import os
 import weakref
@@ -11,11 +12,12 @@ from collections.abc import ItemsView, KeysView, Mapping, ValuesView
 from typing import Any, Optional, TypeVar
 
 from . import _consulcfg, loops
-from .errors import InvalidName
+from .errors import InvalidName, Unavailable
 
 _R = TypeVar("_R", bound="_Reads")
 _STATES = ("loading", "live", "stale", "backup", "held", "frozen")
 _NEVER_KNOWN = 2**64 - 1
+_SLICE = 1.0  # of open_async(): a thread that waits for longer would keep a cancelled program from ending
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +226,18 @@ async def open_async(service: str, timeout: Optional[float] = 5, require_live: b
                      **options: Any) -> Config:
     """As open(), without holding up the loop: it waits in a thread."""
     loop = asyncio.get_running_loop()
+    end = math.inf if timeout is None else loop.time() + _milliseconds(timeout) / 1000
+    while True:
+        left = end - loop.time()
+        try:
+            return await _open_in_thread(loop, service, max(0, min(left, _SLICE)), require_live, options)
+        except Unavailable as error:
+            if error.errno == errno.ENOBUFS or left <= _SLICE:
+                raise
+
+
+async def _open_in_thread(loop: asyncio.AbstractEventLoop, service: str, timeout: float, require_live: bool,
+                          options: "dict[str, Any]") -> Config:
     opening = loop.run_in_executor(None, lambda: open(service, timeout, require_live, **options))
     try:
         return await asyncio.shield(opening)
