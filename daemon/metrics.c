@@ -80,7 +80,7 @@ static void count_service(struct metrics *metrics, const struct service *service
 	struct held held;
 
 	metrics->n_states[state]++;
-	metrics->n_held += held_find(service, &held);
+	metrics->n_held += held_find(service, &held) || service->withheld.is_set;
 	metrics->n_frozen += state == WIRE_FROZEN;
 	for (unsigned i = 0; i < service->n_layers; i++) {
 		metrics->n_trees++;
@@ -130,7 +130,7 @@ static void put_states(struct metrics *metrics)
 		put_labelled(metrics, "services", "state", wire_state_name(state),
 			metrics->n_states[state]);
 	put_one(metrics, "held", "gauge", metrics->n_held,
-		"Services of which a suspicious answer is withheld.");
+		"Services of which a suspicious answer, or what breaks the schema, is withheld.");
 	put_one(metrics, "frozen", "gauge", metrics->n_frozen,
 		"Services that an operator has frozen.");
 }

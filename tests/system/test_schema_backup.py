@@ -52,6 +52,13 @@ def test_what_is_withheld_is_not_recorded_while_the_service_is_frozen(kept):
     assert kept.get(kept.name, "pool") == "5"
 
 
+def test_what_breaks_the_schema_is_in_the_metrics(kept):
+    assert kept.metrics()["consulcfg_held"] == 0
+    kept.put("pool", "many")
+    wait_held(kept, "integer")
+    assert kept.metrics()["consulcfg_held"] == 1
+
+
 def test_thaw_while_the_newest_is_withheld_is_to_the_newest_good_one(kept):
     kept.cli("freeze", kept.name, str(kept.service(kept.name)["generation"]), check=True)
     before = len(digests(kept))
