@@ -214,16 +214,21 @@ static void field_deallocate(PyObject *self)
 	Py_TYPE(self)->tp_free(self);
 }
 
+/* Without __init__() a field has neither name nor keys. */
 static PyObject *field_get_name(PyObject *self, void *closure)
 {
+	PyObject *name = ((struct field *)self)->name;
+
 	(void)closure;
-	return Py_NewRef(((struct field *)self)->name);
+	return Py_NewRef(name ? name : Py_None);
 }
 
 static PyObject *field_get_keys(PyObject *self, void *closure)
 {
+	PyObject *keys = ((struct field *)self)->keys;
+
 	(void)closure;
-	return Py_NewRef(((struct field *)self)->keys);
+	return Py_NewRef(keys ? keys : Py_None);
 }
 
 static PyGetSetDef field_attributes[] = {

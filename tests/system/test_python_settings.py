@@ -368,3 +368,8 @@ def test_settings_after_close(consulcfg, Billing):
         settings.pool
     with pytest.raises(TypeError, match="belongs to another class, or __init__"):
         Billing.__new__(Billing).pool
+
+
+def test_a_field_that_is_not_set_up_has_no_name(consulcfg):
+    field = consulcfg.settings._consulcfg.Field.__new__(consulcfg.settings._consulcfg.Field)
+    assert field.name is None and field.keys is None

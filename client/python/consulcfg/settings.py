@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import logging
 import sys
 import typing
@@ -214,7 +215,9 @@ class Settings(_consulcfg.Settings):
 
 
 def _own_fields(cls, prefix, frame):
-    annotations = cls.__dict__.get("__annotations__", {})
+    # From Python 3.14 on they are not in the class's dictionary until somebody asks; 3.9 has no such function.
+    annotations = inspect.get_annotations(cls) if hasattr(inspect, "get_annotations") \
+        else cls.__dict__.get("__annotations__", {})
     names = [name for name in annotations if not name.startswith("_")]
     if not names:
         return {}
