@@ -35,6 +35,7 @@ READS = {  # name in proto/wire.h: payload for a service. Who may not read it is
     "WATCH": lambda service: struct.pack("<Q", 0) + service.encode(),
     "FETCH": lambda service: struct.pack("<QI", 0, 0) + service.encode(),
     "STATUS": lambda service: b"\x02" + service.encode(),
+    "EXPLAIN": lambda service: named(service) + b"a",
 }
 KEPT = {  # the same, of what the disk keeps: there may be nothing
     "HISTORY": lambda service: service.encode(),
@@ -203,9 +204,9 @@ def test_a_reload_changes_what_a_further_socket_shows(running):
 
 # --- hide -------------------------------------------------------------------------------------------------------------
 
-# Where replies hold a number that no two services share: the generation; and for FETCH change and slot.
+# Where replies hold a number that no two services share: the generation; for FETCH change and slot, for EXPLAIN age and length of the name.
 NUMBERS = {"OPEN": [(0, 8), (24, 32)], "WATCH": [(0, 8), (24, 32)], "GET": [], "MGET": [(0, 8)], "LIST": [(0, 8)],
-           "FETCH": [(0, 8), (24, 32), (40, 52)], "STATUS": []}
+           "FETCH": [(0, 8), (24, 32), (40, 52)], "STATUS": [], "EXPLAIN": [(0, 8), (32, 40), (48, 50)]}
 
 
 def without_numbers(name, said):
