@@ -204,7 +204,8 @@ def test_a_reload_changes_what_a_further_socket_shows(running):
 
 # --- hide -------------------------------------------------------------------------------------------------------------
 
-# Where replies hold a number that no two services share: the generation; for FETCH change and slot, for EXPLAIN age and length of the name.
+# Where replies hold a number that no two services share: the generation;
+# for FETCH change and slot, for EXPLAIN age and length of the name.
 NUMBERS = {"OPEN": [(0, 8), (24, 32)], "WATCH": [(0, 8), (24, 32)], "GET": [], "MGET": [(0, 8)], "LIST": [(0, 8)],
            "FETCH": [(0, 8), (24, 32), (40, 52)], "STATUS": [], "EXPLAIN": [(0, 8), (32, 40), (48, 50)]}
 
