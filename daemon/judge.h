@@ -29,9 +29,9 @@ struct judge_run {
 };
 
 /* Borrows both. */
-void judge_run_init(struct judge_run *run, struct judge *judge, const struct records *records);
-void judge_run_done(struct judge_run *run);
+void judge_run_init(struct judge_run *j, struct judge *judge, const struct records *records);
+void judge_run_done(struct judge_run *j);
 
 /* About a millisecond of work. 1: more to do; 0: good, or there is no schema; -EKEYREJECTED: not
  * good, check.message says why; -ENOMEM. */
-int judge_run_step(struct judge_run *run);
+int judge_run_step(struct judge_run *j);

@@ -67,7 +67,8 @@ int fallback_read(const char *socket_path, const char *service, struct fallback 
 		int n = snprintf(
 			path, sizeof(path), "%.*s/state/backup/%s", len, beside, places[i]);
 
-		if (n > 0 && n < (int)sizeof(path) && read_one(path, service, &view, &footer) == 0)
+		if (n > 0 && n < (int)sizeof(path) &&
+			read_one(path, service, &view, &footer) == 0 && view)
 			take(&footer, view, &best);
 	}
 	if (!best.view)

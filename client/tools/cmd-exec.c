@@ -232,6 +232,7 @@ static int replace(struct exec *exec, ccfg *cfg)
 		variables_done(&variables);
 		return EXIT_OWN_FAILURE;
 	}
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are words */
 	execvpe(exec->plan.argv[0], exec->plan.argv, variables.words);
 	error = errno;
 	ccfg_unpin(view);

@@ -88,7 +88,7 @@ int hook_run(const struct hook *hook, const struct hook_variable *variables, con
 	const struct child_plan plan = {
 		.argv = hook->argv, .input = fd, .prepare = prepare, .userdata = &launch
 	};
-	pid_t pid;
+	pid_t pid = -1;
 	int r;
 
 	r = fd < 0 ? -errno : child_start(&plan, &pid);

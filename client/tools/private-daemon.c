@@ -17,8 +17,6 @@
 #define STOP_MS 5000 /* it has nothing to write: what is not ended by then hangs */
 #define PASSED_FD 3 /* where a socket is expected that the service manager hands over */
 
-extern char **environ;
-
 struct launch {
 	int listener;
 	char listen_pid[32];

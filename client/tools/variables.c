@@ -8,8 +8,6 @@
 #define WORD_MAX                                                                                   \
 	(128u << 10) /* MAX_ARG_STRLEN: the kernel takes no longer word, its NUL included */
 
-extern char **environ;
-
 struct variable {
 	char *word;
 	size_t name_len;
