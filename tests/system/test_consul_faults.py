@@ -116,7 +116,7 @@ def test_200_values_of_512_kib(daemon, consul_factory, service_name, prefix):
     """100 MB of values are above the default max_service of 64M: refused, and taken when it is raised."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
-    running = daemon(source=f"consul:{agent.url}")
+    running = daemon(source=f"consul:{agent.url}", config="[service *]\nbackup=no\n")
     assert running.get(service_name, "a") == "1"
     running.stop()
     for number in range(200):
@@ -172,7 +172,7 @@ def test_name_that_moves_to_another_address(daemon, two, service_name, tmp_path)
         assert running.get(service_name, "a") == "1"
         names.addresses["consul.test"] = second.host
         first.refuse()
-        running.wait_value(service_name, "a", "2", 15)
+        running.wait_value(service_name, "a", "2", 30)
         running.wait_state(service_name, "live")
         assert len(warnings(running)) == 1 and answers_again(running) == 1, running.log()
 

@@ -70,6 +70,7 @@ def wait_doorbells(daemon, agent):
     wait_until(lambda: net.connections(agent.host, agent.http_port) >= 10, 20, "the doorbells' polls")
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_more_services_than_connections(daemon, consul_factory, count):
     agent = consul_factory()
