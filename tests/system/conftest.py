@@ -18,9 +18,20 @@ from support.python import import_package
 
 ONE_WORKER = {"test_package.py", "test_systemd.py"}  # the tests of one share something dear: one worker has them all
 
+# Whole files that --quick leaves out: each of their tests brings up something large, or waits for a fault to pass.
+LONG = {f"test_{name}.py" for name in (
+    "access admin_page backup_faults completion consul_faults consul_outages consul_tls double fuzz lost_access memory "
+    "metrics package pins public_library python_apps python_package python_processes scale schema_backup "
+    "staying_fresh").split()}
 
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks which marks are wanted
 def pytest_collection_modifyitems(items):
     """First those that run one after the other, then the long ones: they decide when a parallel run ends."""
+    for item in items:
+        if item.path.name in LONG:
+            item.add_marker("long")
+
     def rank(item):
         if item.path.name in ONE_WORKER:
             return 0
