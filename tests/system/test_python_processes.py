@@ -202,15 +202,17 @@ WAITS = {"7", "271", "35", "230"}  # poll, ppoll, nanosleep, clock_nanosleep of 
 
 
 def test_an_interrupt_ends_what_waits(billing):
-    for call in ('consulcfg.open("billing", timeout=None, socket="/none")',
-                 'consulcfg.open("billing").wait()'):
-        child = start_script(f"import consulcfg\nprint('ready', flush=True)\n{call}", billing.tmp_path, daemon=billing)
+    for before, call in (("", 'consulcfg.open("billing", timeout=None, socket="/none")'),
+                         ('cfg = consulcfg.open("billing")', "cfg.wait()")):
+        child = start_script(f"import consulcfg\n{before}\nprint('ready', flush=True)\n{call}", billing.tmp_path,
+                             daemon=billing)
         child.expect_status = None
         child.wait_output(b"ready\n")
         # Not on the way there: what Python calls in between may swallow an interrupt.
         wait_until(lambda: Path(f"/proc/{child.pid}/syscall").read_text().split()[0] in WAITS, 20, "the call to wait")
         child.signal(signal.SIGINT)
         assert child.wait(20) in (1, -signal.SIGINT) and b"KeyboardInterrupt" in child.stderr
+        assert call.partition("(")[0].encode().rpartition(b".")[2] in child.stderr, "it came where it was meant to"
 
 
 def test_subinterpreters_are_refused():
