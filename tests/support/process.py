@@ -76,6 +76,8 @@ def clean_environment(extra=None):
 def die_with(parent):
     """What a child does before exec: a group of its own, and the kernel kills it when the test process dies."""
     os.setsid()
+    for number in (signal.SIGINT, signal.SIGQUIT):  # a shell ignores them in what it starts in the background
+        signal.signal(number, signal.SIG_DFL)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(127)

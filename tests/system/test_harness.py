@@ -363,3 +363,14 @@ def test_double_raw_gzip_chunked_later(double, client):
     client.close()
     with pytest.raises(http.client.IncompleteRead):
         client.get("/")
+
+
+def test_children_hear_an_interrupt_also_in_a_run_in_the_background(tmp_path):
+    """A shell without job control ignores SIGINT in what it starts with &; that is inherited."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = Process(["sleep", "60"], tmp_path, expect_status=None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    child.signal(signal.SIGINT)
+    assert child.wait(10) == -signal.SIGINT
