@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "daemon/access.h"
 #include "daemon/backup-list.h"
@@ -61,14 +60,6 @@ static int compare_backups(const struct backup *a, const struct backup *b)
 }
 
 ORDERED_GENERATE(backup_table, backup, link, compare_backups)
-
-static uint64_t realtime_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
 
 static void name_of(const struct backup *backup, char ret_name[BACKUP_NAME])
 {
@@ -148,7 +139,7 @@ static void fill_in(struct backup *backup)
 	struct backups *backups = backup->backups;
 	const struct backup_facts *facts = &backup->busy_facts;
 	struct backup_job *job = &backup->job;
-	uint64_t now = realtime_usec(), boottime = loop_now();
+	uint64_t now = loop_realtime_usec(), boottime = loop_now();
 
 	job->kind = BACKUP_JOB_IMAGE;
 	job->place = access_is_open_to(backups->config, backups->gid, backup->service)

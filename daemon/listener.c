@@ -12,6 +12,7 @@
 #include "daemon/access.h"
 #include "daemon/log.h"
 #include "daemon/session.h"
+#include "daemon/socket-path.h"
 
 #define LOCK_NAME "lock"
 
@@ -223,40 +224,18 @@ static int take_lock(const char *directory, int *ret_lock, char **ret_message)
 	return 0;
 }
 
-/* Whether somebody listens: 1; 0: nobody, it is left over; -errno: it cannot be told. */
-static int is_alive(const struct sockaddr_un *address)
-{
-	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return -errno;
-	/* EAGAIN: its queue is full; EPROTOTYPE: it is of another kind, and in use as that. */
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
-		errno == EAGAIN || errno == EPROTOTYPE)
-		return 1;
-	return errno == ECONNREFUSED ? 0 : -errno;
-}
-
 /* Under the lock: makes way where only a dead socket is in it. */
 static int clear_path(const struct sockaddr_un *address, char **ret_message)
 {
 	const char *path = address->sun_path;
-	struct stat st;
-	int r;
+	int r = socket_path_clear(address);
 
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0
-				       : explain(ret_message, -errno, "cannot look at %s: %s", path,
-						 strerror(errno));
-	if (!S_ISSOCK(st.st_mode))
-		return explain(ret_message, -ENOTSOCK,
+	if (r == -ENOTSOCK)
+		return explain(ret_message, r,
 			"%s is there and is not a socket; move it away or set [socket] path", path);
-	r = is_alive(address);
-	if (r > 0)
-		return explain(ret_message, -EADDRINUSE,
+	if (r == -EADDRINUSE)
+		return explain(ret_message, r,
 			"%s is in use by a running daemon; stop it or set [socket] path", path);
-	if (r == 0 && unlink(path) < 0)
-		r = -errno;
 	if (r < 0)
 		return explain(ret_message, r, "cannot replace %s: %s", path, strerror(-r));
 	return 0;

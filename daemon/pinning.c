@@ -1,7 +1,6 @@
 #include "daemon/pinning.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "daemon/backup-history.h"
 #include "daemon/service-pin.h"
@@ -59,13 +58,10 @@ void pinning_recall(const struct reply *reply, const char *service, uint64_t gen
 static int make_note(
 	const struct reply *reply, const struct wire_request *request, struct pin_note *ret_note)
 {
-	struct timespec now;
-	struct pin_note note = { 0 };
+	struct pin_note note = { .since = loop_realtime_usec() };
 
 	if (request->reason_len > LIMIT_PIN_REASON)
 		return -E2BIG;
-	clock_gettime(CLOCK_REALTIME, &now);
-	note.since = (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
 	if (request->duration_usec != 0 &&
 		__builtin_add_overflow(note.since, request->duration_usec, &note.until))
 		return -ERANGE;

@@ -1,7 +1,6 @@
 #include "daemon/status.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "daemon/held.h"
 #include "daemon/service-pin.h"
@@ -10,12 +9,7 @@
 /* A loop_now() time as seconds since 1970, for people and other programs. */
 static void put_time(struct json *json, uint64_t at)
 {
-	struct timespec now;
-	uint64_t age = loop_now() - at;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	json_seconds(json,
-		(uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC - age);
+	json_seconds(json, loop_realtime_usec() - (loop_now() - at));
 }
 
 static void put_null(struct json *json, const char *key)

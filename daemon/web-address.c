@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "daemon/socket-path.h"
 #include "proto/limits.h"
 
 #define BACKLOG 16 /* scrapers come one by one; more visitors than may come in wait here */
@@ -82,29 +83,10 @@ int web_address_parse(const char *text, struct web_address *ret_address)
 	return r;
 }
 
-/* A path that a dead daemon left is taken away. */
-static int clear_path(const struct web_address *address)
-{
-	const struct sockaddr_un *un = (const struct sockaddr_un *)&address->at;
-	AUTO_CLOSE int fd = -1;
-	struct stat st;
-
-	if (lstat(un->sun_path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -ENOTSOCK;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)un, address->len) == 0 || errno != ECONNREFUSED)
-		return -EADDRINUSE;
-	return unlink(un->sun_path) < 0 ? -errno : 0;
-}
-
 static int bind_path(const struct web_address *address, int fd)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)&address->at;
-	int r = clear_path(address);
+	int r = socket_path_clear(un);
 
 	if (r < 0)
 		return r;
