@@ -25,7 +25,7 @@ class Slots:
     def __init__(self, agent):
         self.agent = agent
         self.most = 0
-        self.lasting = 0  # the most that there were for a second on end: an agent sees late that a client was killed
+        self.lasting = 0  # the most that there were for a second on end: an agent sees late that a client has gone
         self.writer = http.client.HTTPConnection(agent.host, agent.http_port, timeout=20)
         self.write("PUT", "writer", "is connected")
         self.is_over = threading.Event()
@@ -99,7 +99,8 @@ def test_more_services_than_connections(daemon, consul_factory, count):
         assert running.service(some[1])["keys"] == 0
         assert running.status()["daemon"]["source_connections"] <= BUDGET
         fleet.close()
-    assert 10 <= slots.most <= BUDGET
+    assert slots.most >= 10
+    assert slots.lasting <= BUDGET
 
 
 def test_services_that_come_and_go(daemon, consul_factory):
@@ -120,7 +121,7 @@ def test_services_that_come_and_go(daemon, consul_factory):
             fleet.wait([other], begin, PROMPT)
             fleet.close()
         held.close()
-    assert slots.most <= BUDGET
+    assert slots.lasting <= BUDGET
 
 
 def test_invented_names_slow_nobody(daemon, consul_factory):
