@@ -292,6 +292,7 @@ def test_fault_18_squatters_take_all_connections(daemon, consul_factory):
 WAIT = 10
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("rounds", [8, pytest.param(50, marks=pytest.mark.long)])
 def test_fault_19_daemon_restart_loop(daemon, consul_factory, rounds):
     """An agent keeps the place of a poll whose client was killed until its wait ends: 200 are all it has."""
