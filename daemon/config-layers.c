@@ -255,49 +255,51 @@ static unsigned drop_lower_twins(char *prefixes[], unsigned n)
 	return kept;
 }
 
-/* What others share with it has keys, and a hidden service has none. */
-static unsigned drop_shared(char *prefixes[], unsigned n, const char *service)
+/*
+ * Whether a segment of its prefix begins with the name of the service. A hidden one has no keys: it
+ * has no layer that others share, nor one whose prefix becomes such a layer's by the name, which a
+ * stranger chooses.
+ */
+static bool is_own(const char *template)
 {
-	unsigned kept = 0;
+	const char *place = strstr(template, "{service}");
 
-	for (unsigned i = 0; i < n; i++)
-		if (strstr(prefixes[i], service))
-			prefixes[kept++] = prefixes[i];
-		else
-			free(prefixes[i]);
-	return kept;
+	while (place && place != template && place[-1] != '/')
+		place = strstr(place + 1, "{service}");
+	return place != NULL;
 }
 
-static int layers_of(const struct config *config, const struct config_rule *rule,
+static int fill_in_all(const struct config *config, const char *const templates[], unsigned n,
 	const char *service, char *ret_prefixes[LIMIT_LAYERS])
 {
-	static const char *const fallback[] = { DEFAULT_LAYER };
-	bool has_own = rule && rule->n_layers > 0;
-	const char *const *templates = has_own ? (const char *const *)rule->layers : fallback;
-	unsigned n = has_own ? rule->n_layers : 1;
-	char *prefixes[LIMIT_LAYERS];
+	bool is_hidden = *service == '-';
+	unsigned n_prefixes = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		int r = fill_in(config, templates[i], service, &prefixes[i]);
+		int r;
 
+		if (is_hidden && !is_own(templates[i]))
+			continue;
+		r = fill_in(config, templates[i], service, &ret_prefixes[n_prefixes]);
 		if (r < 0) {
-			while (i-- > 0)
-				free(prefixes[i]);
+			while (n_prefixes-- > 0)
+				free(ret_prefixes[n_prefixes]);
 			return r;
 		}
+		n_prefixes++;
 	}
-	n = drop_lower_twins(prefixes, n);
-	memcpy(ret_prefixes, prefixes, n * sizeof(prefixes[0]));
-	return (int)n;
+	return (int)drop_lower_twins(ret_prefixes, n_prefixes);
 }
 
 int config_layers(
 	const struct config *config, const char *service, char *ret_prefixes[LIMIT_LAYERS])
 {
-	int n = layers_of(config, config_rule_for(config, service), service, ret_prefixes);
+	static const char *const fallback[] = { DEFAULT_LAYER };
+	const struct config_rule *rule = config_rule_for(config, service);
+	int n = 0;
 
-	if (n < 0 || *service != '-')
-		return n;
-	n = (int)drop_shared(ret_prefixes, (unsigned)n, service);
-	return n > 0 ? n : layers_of(config, NULL, service, ret_prefixes);
+	if (rule && rule->n_layers > 0)
+		n = fill_in_all(config, (const char *const *)rule->layers, rule->n_layers, service,
+			ret_prefixes);
+	return n != 0 ? n : fill_in_all(config, fallback, 1, service, ret_prefixes);
 }

@@ -131,7 +131,8 @@ bool config_socket_shows(const struct config_socket *socket, const char *service
 /*
  * The prefixes of a service's layers, lowest first, placeholders filled in, each ending in '/'; the
  * caller frees each. No prefix comes twice: the highest stays. Of a hidden service (its name begins
- * with '-') only layers count that have its name in them. Returns their number or -errno
+ * with '-') only layers count whose template has {service} at the begin of a segment. Returns their
+ * number or -errno
  * (-ENOMEM; an unknown label was refused at load).
  */
 int config_layers(

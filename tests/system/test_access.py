@@ -72,7 +72,10 @@ access=user:root user:{STRANGER + 1}
 [service secret]
 access=user:root hide
 [service shared-*]
-layers=config/common/ config/{{service}}/
+layers=config/common/ config/common-defaults/ config/x{{service}}/ config/{{service}}/
+access=user:root hide
+[service *faults]
+layers=config/common-defaults/ config/common{{service}}/ config/{{service}}/
 access=user:root hide
 [service absent]
 access=anyone
@@ -239,6 +242,15 @@ def test_hidden_service_answers_byte_for_byte_like_one_that_nobody_has(running, 
         status, said = client.ask("STATUS", b"\x01")
         assert hidden.encode() not in said and b'"-' not in said
     assert running.get(hidden, "a") == "hidden"
+
+
+def test_no_name_makes_a_hidden_service_show_what_others_share(running, tree):
+    """Its prefixes have a hyphen before the name, which may make one of them a layer of others."""
+    tree.put("config/common-defaults/a", "of all")
+    assert running.get("defaults", "a") == "of all"
+    with Client(running, uid=STRANGER, gid=STRANGER) as client:
+        wait_until(lambda: client.ask("OPEN", READS["OPEN"]("defaults"))[0] == OK, 5, "data")
+        assert client.ask("GET", READS["GET"]("defaults"))[0] == NO_KEY
 
 
 def test_the_disk_has_nothing_of_a_hidden_service(running, tree):
