@@ -1,6 +1,8 @@
 """The Debian packages: built from this tree without a network, and living in a real systemd."""
 
+import json
 import pathlib
+import re
 import shutil
 import threading
 
@@ -15,9 +17,13 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 SERVICE = "consulcfgd.service"
 SOCKET = "consulcfgd.socket"
 DEBS = "/root/debs"
+ANSIBLE = "/root/ansible"
+CONFIG = "/etc/consulcfgd/consulcfgd.conf"
+TOKEN = "/etc/consulcfgd/token"
 DIRECTORY = "/etc/consulcfgd/consulcfgd.conf.d/10-source.conf"
 KEY = "/srv/tree/config/billing/db/url"
 NEWER = "99:1"
+SECRET = "b1d5ecb7-3ea7-4d5b-9d4e-5ca1ab1e0000"
 PACKAGES = ("consulcfgd", "libconsulcfg0", "libconsulcfg-dev", "python3-consulcfg")
 
 
@@ -67,6 +73,7 @@ def booted(built, tmp_path_factory):
     for deb in built.glob("*.deb"):
         shutil.copy2(deb, debs)
         make_newer(deb, debs)
+    shutil.copytree(ROOT / "ansible", directory / "brought" / ANSIBLE.lstrip("/"))
     system = Systemd(directory, directory / "brought")
     # A machine made from a container's image may forbid to start what is installed, and leave out documentation.
     system.run("sh", "-c", "rm -f /usr/sbin/policy-rc.d /etc/dpkg/dpkg.cfg.d/*")
@@ -286,6 +293,80 @@ def test_removed_it_is_stopped_and_purged_it_leaves_nothing(system):
     dpkg(system, "--purge", "consulcfgd")
     system.run("test", "!", "-e", "/var/lib/consulcfgd", "-a", "!", "-e", "/run/consulcfgd")
     assert b"0 unit files" in system.run("systemctl", "list-unit-files", "consulcfgd*", check=False).stdout
+
+
+def play(system, check=True, options=(), **variables):
+    """Run the role with variables: (what it printed, {ok, changed, failed, ...: number of tasks})."""
+    role = {"role": "consulcfgd", "vars": {f"consulcfgd_{name}": value for name, value in variables.items()}}
+    system.write(f"{ANSIBLE}/site.yml", json.dumps([{"hosts": "all", "roles": [role]}]))
+    done = system.run("env", "LC_ALL=C.UTF-8", "ansible-playbook", "-i", "localhost,", "-c", "local", "--diff", *options,
+                      f"{ANSIBLE}/site.yml", check=False, timeout=120)
+    said = (done.stdout + done.stderr).decode()
+    assert not check or done.returncode == 0, said[-4000:]
+    assert SECRET not in said
+    recap = re.search(r"^localhost +: (.*)$", said, re.MULTILINE)
+    return said, {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", recap[1] if recap else "")}
+
+
+@pytest.fixture
+def repository(system):
+    """The packages are in the container's only package source; nothing of consulcfgd is configured."""
+    system.run("sh", "-c", "rm -rf /etc/consulcfgd /etc/apt/sources.list /etc/apt/sources.list.d/* /root/repository "
+                           f"&& mkdir /root/repository && cp {DEBS}/[!n]*.deb /root/repository "
+                           "&& cd /root/repository && dpkg-scanpackages --multiversion . >Packages "
+                           "&& echo 'deb [trusted=yes] file:/root/repository ./' >/etc/apt/sources.list "
+                           "&& apt-get -q update", timeout=60)
+    return system
+
+
+SETTINGS = {"source": {"type": "dir", "dir": "/srv/tree"}, "services": {"linger": "30s"}, "exit": {"idle": False},
+            "socket": {"operators": ["user:root", "group:daemon"]}}
+READERS = [{"name": "billing", "access": ["user:billing", "group:games"], "backup": False},
+           {"name": "*", "layers": ["config/common/", "config/{service}/"]}]
+
+
+def test_ansible_role_brings_a_host_there_and_finds_nothing_to_do_then(repository):
+    system, wanted = repository, {"settings": SETTINGS, "services": READERS, "token": SECRET}
+    system.run("sh", "-c", "useradd billing; useradd stranger; true")  # names are looked up when the settings are read
+    said, tasks = play(system, options=["-vvv"], **wanted)
+    assert tasks["changed"] > 0 and "Install the packages" in said
+    assert (system.show(SOCKET, "ActiveState"), system.show(SERVICE, "ActiveState")) == ("active", "active")
+    assert system.run("systemctl", "is-enabled", SOCKET, SERVICE).stdout == b"enabled\nenabled\n"
+    assert system.run("stat", "-c", "%U %a", TOKEN, CONFIG).stdout == b"root 600\nroot 644\n"
+    assert system.run("cat", TOKEN).stdout.decode() == f"{SECRET}\n"
+    for user, status in (("billing", 0), ("games", 0), ("stranger", 4), ("root", 4)):
+        done = system.run("runuser", "-u", user, "--", "consulcfg-get", "billing", "db/url", check=False)
+        assert done.returncode == status, (user, done)
+    assert play(system, **wanted)[1]["changed"] == 0
+
+
+def test_ansible_role_restarts_for_what_takes_it_and_else_reloads(repository):
+    system = repository
+    play(system, settings=SETTINGS)
+    pid = system.show(SERVICE, "MainPID")
+    system.write("/srv/tree/fresh/billing/db/url", "from the new layer\n")
+    layers = [{"name": "*", "layers": ["fresh/{service}/"]}]
+    assert play(system, settings=SETTINGS, services=layers)[1]["changed"] == 2, "the file, and the reload"
+    wait_until(lambda: get(system).stdout == b"from the new layer\n", 5, "the new settings")
+    assert system.show(SERVICE, "MainPID") == pid
+    other = {**SETTINGS, "source": {"type": "dir", "dir": "/srv/other"}}
+    system.write("/srv/other/fresh/billing/db/url", "from the other tree\n")
+    play(system, settings=other, services=layers)
+    assert get(system).stdout == b"from the other tree\n"
+    assert system.show(SERVICE, "MainPID") != pid
+
+
+def test_ansible_role_lets_no_mistake_take_the_place_of_good_settings(repository):
+    system = repository
+    play(system, settings=SETTINGS)
+    pid, before = system.show(SERVICE, "MainPID"), system.run("cat", CONFIG).stdout
+    said, tasks = play(system, check=False, settings={**SETTINGS, "services": {"linger": "soon"}})
+    assert (tasks["failed"], "linger" in said, "failed to validate" in said) == (1, True, True)
+    assert system.run("cat", CONFIG).stdout == before
+    system.write("/etc/consulcfgd/consulcfgd.conf.d/90-by-hand.conf", "[services]\nlingr=1s\n")
+    said, tasks = play(system, check=False, settings={**SETTINGS, "services": {"linger": "10s"}})
+    assert tasks["failed"] == 1 and "90-by-hand.conf:2: " in said
+    assert (system.show(SERVICE, "MainPID"), get(system).stdout) == (pid, b"postgres://one\n")
 
 
 def test_nothing_of_it_is_installed_here(system):
