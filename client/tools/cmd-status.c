@@ -3,6 +3,8 @@
  */
 #include "client/tools/commands.h"
 
+#include <signal.h>
+
 #include "client/tools/message.h"
 #include "client/tools/news.h"
 #include "client/tools/output.h"
@@ -160,7 +162,7 @@ static int follow_on_screen(struct status *status)
 		looked = look(status);
 		r = looked < 0 && !is_passing(looked) ? looked : draw(status, looked);
 		if (r == 0)
-			screen_wait(FOLLOW_MS);
+			r = screen_wait(FOLLOW_MS);
 	} while (r == 0);
 	screen_close();
 	return r;
@@ -202,7 +204,7 @@ static int follow_in_lines(struct status *status)
 		if (r == 0)
 			r = output_flush(&output, STDOUT_FILENO);
 		if (r == 0)
-			screen_wait(FOLLOW_MS);
+			r = screen_wait(FOLLOW_MS);
 	}
 	output_done(&output);
 	output_done(&before);
@@ -217,6 +219,11 @@ static int follow(struct status *status)
 	if (status->json)
 		return verb_usage(status->query.context, "--follow and --json exclude each other");
 	r = screen_is_terminal() ? follow_on_screen(status) : follow_in_lines(status);
+	if (r == -EPIPE) {
+		raise(SIGPIPE); /* as a write would: nobody waits for the next change */
+		query_done(&status->query);
+		return message_written(status->query.context->name, r);
+	}
 	return r == -EBADMSG ? complain_unreadable(status) : query_fail(&status->query, r);
 }
 

@@ -10,6 +10,9 @@
 #define OPEN "\033[?1049h\033[?25l\033[?7l"
 #define CLOSE "\033[?7h\033[?25h\033[?1049l"
 
+/* Whether OPEN was written last. Handlers change it. */
+static volatile sig_atomic_t is_open;
+
 static void write_all(const char *text)
 {
 	if (write(STDOUT_FILENO, text, strlen(text)) < 0)
@@ -43,12 +46,50 @@ unsigned screen_columns(void)
 	return size_of_terminal().ws_col;
 }
 
+/* The shell may have put us behind something else, with its own picture on the terminal. */
+static bool is_in_front(void)
+{
+	return tcgetpgrp(STDOUT_FILENO) == getpgrp();
+}
+
+static void leave(void)
+{
+	if (is_open)
+		write_all(CLOSE);
+	is_open = false;
+}
+
 /* Also in the middle of a request to a daemon that does not answer. */
 static void on_end(int signo)
 {
 	(void)signo;
-	write_all(CLOSE);
+	leave();
 	_exit(0);
+}
+
+/* Ctrl-Z: the shell gets the terminal as it was. */
+static void on_stop(int signo)
+{
+	const struct sigaction stop = { .sa_handler = SIG_DFL };
+	struct sigaction ours;
+	sigset_t set;
+	int error = errno;
+
+	leave();
+	sigaction(signo, &stop, &ours);
+	raise(signo);
+	sigemptyset(&set);
+	sigaddset(&set, signo);
+	sigprocmask(SIG_UNBLOCK, &set, NULL); /* stops here */
+	sigaction(signo, &ours, NULL);
+	errno = error;
+}
+
+/* Whoever had the terminal meanwhile has left it in a state of its own. */
+static void on_continue(int signo)
+{
+	(void)signo; /* has interrupted poll() */
+	is_open = false;
 }
 
 static void on_resize(int signo)
@@ -56,16 +97,43 @@ static void on_resize(int signo)
 	(void)signo; /* has interrupted poll() */
 }
 
+static void handle(int signo, void (*handler)(int signo))
+{
+	const struct sigaction action = { .sa_handler = handler };
+
+	sigaction(signo, &action, NULL);
+}
+
 void screen_open(void)
 {
-	const struct sigaction end = { .sa_handler = on_end };
-	const struct sigaction resize = { .sa_handler = on_resize };
+	handle(SIGINT, on_end);
+	handle(SIGTERM, on_end);
+	handle(SIGHUP, on_end);
+	handle(SIGTSTP, on_stop);
+	handle(SIGCONT, on_continue);
+	handle(SIGWINCH, on_resize);
+}
 
-	sigaction(SIGINT, &end, NULL);
-	sigaction(SIGTERM, &end, NULL);
-	sigaction(SIGHUP, &end, NULL);
-	sigaction(SIGWINCH, &resize, NULL);
-	write_all(OPEN);
+/* A stop waits until the picture is whole: the rest of it would go to the shell's screen. */
+static int show(struct output *drawn)
+{
+	sigset_t stop, before;
+	int r = 0;
+
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTSTP);
+	sigaddset(&stop, SIGCONT);
+	sigprocmask(SIG_BLOCK, &stop, &before);
+	if (is_in_front()) {
+		bool was_open = is_open;
+
+		is_open = true;
+		if (!was_open)
+			write_all(OPEN);
+		r = output_flush(drawn, STDOUT_FILENO);
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return r;
 }
 
 int screen_draw(struct output *text)
@@ -86,17 +154,21 @@ int screen_draw(struct output *text)
 		at += len + (newline != NULL);
 	}
 	output_text(&drawn, "\033[J");
-	r = text->has_failed ? -ENOMEM : output_flush(&drawn, STDOUT_FILENO);
+	r = text->has_failed ? -ENOMEM : show(&drawn);
 	output_done(&drawn);
 	return r;
 }
 
-void screen_wait(unsigned ms)
+int screen_wait(unsigned ms)
 {
-	poll(NULL, 0, (int)ms);
+	struct pollfd pfd = { .fd = STDOUT_FILENO };
+
+	return poll(&pfd, 1, (int)ms) > 0 && (pfd.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0
+		       ? -EPIPE
+		       : 0;
 }
 
 void screen_close(void)
 {
-	write_all(CLOSE);
+	leave();
 }

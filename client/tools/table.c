@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "client/tools/json.h"
 #include "client/tools/message.h"
@@ -30,7 +31,7 @@ struct service {
 	char generation[CELL_SIZE], keys[CELL_SIZE], bytes[CELL_SIZE], age[CELL_SIZE],
 		clients[CELL_SIZE];
 	char held_reason[TEXT_SIZE], held_keys[CELL_SIZE];
-	char frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE];
+	char frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE], frozen_until[CELL_SIZE];
 	char error_kind[CELL_SIZE], error_message[TEXT_SIZE], retry[CELL_SIZE];
 	char backup_error[TEXT_SIZE];
 	char overrides[CELL_SIZE];
@@ -81,6 +82,7 @@ static const struct field service_fields[] = {
 	FIELD(service, "held.keys", held_keys),
 	FIELD(service, "frozen.by", frozen_by),
 	FIELD(service, "frozen.reason", frozen_reason),
+	FIELD(service, "frozen.until", frozen_until),
 	FIELD(service, "last_error.kind", error_kind),
 	FIELD(service, "last_error.message", error_message),
 	FIELD(service, "last_error.retry_in_seconds", retry),
@@ -271,6 +273,15 @@ static void print_daemon(
 	print_wrapped(output, style, 0, line);
 }
 
+/* What to do about an error; of the source being away the state says that. */
+static const struct {
+	const char *kind, *text;
+} remedies[] = {
+	{ "denied", "check the token of consulcfgd and its policies" },
+	{ "limit", "make it smaller, or raise max_value or max_service of consulcfgd.conf" },
+	{ "invalid", "check what answers there: is it Consul, is something in between" },
+};
+
 static void print_error(
 	struct output *output, const struct table_style *style, const struct service *service)
 {
@@ -283,9 +294,25 @@ static void print_error(
 	else
 		print_trouble_line(
 			output, style, "%s: %s", service->error_kind, service->error_message);
-	if (std_streq(service->error_kind, "denied"))
-		print_trouble_line(output, style,
-			"check the token of consulcfgd and its policies: man consulcfgd-operations");
+	for (size_t i = 0; i < ARRAY_SIZE(remedies); i++)
+		if (std_streq(service->error_kind, remedies[i].kind))
+			print_trouble_line(
+				output, style, "%s: man consulcfgd-operations", remedies[i].text);
+}
+
+static void print_frozen(
+	struct output *output, const struct table_style *style, const struct service *service)
+{
+	bool has_reason = service->frozen_reason[0] != '\0';
+	time_t until = (time_t)strtod(service->frozen_until, NULL);
+	char end[CELL_SIZE] = "";
+	struct tm tm;
+
+	if (until > 0 && localtime_r(&until, &tm))
+		strftime(end, sizeof(end), " until %Y-%m-%d %H:%M:%S", &tm);
+	print_trouble_line(output, style,
+		"frozen by %s%s%s%s; to take changes again: consulcfg-thaw %s", service->frozen_by,
+		end, has_reason ? ": " : "", service->frozen_reason, service->name);
 }
 
 /* What is the matter, and what to do. */
@@ -293,9 +320,7 @@ static void print_trouble(
 	struct output *output, const struct table_style *style, const struct service *service)
 {
 	if (service->frozen_by[0] != '\0' || service->frozen_reason[0] != '\0')
-		print_trouble_line(output, style,
-			"frozen by %s: %s; to take changes again: consulcfg-thaw %s",
-			service->frozen_by, service->frozen_reason, service->name);
+		print_frozen(output, style, service);
 	if (service->state == WIRE_HELD)
 		print_trouble_line(output, style,
 			"an answer with %s keys is withheld: %s; check the keys and the token's "
@@ -303,8 +328,11 @@ static void print_trouble(
 			service->held_keys, service->held_reason, service->name);
 	if (service->error_message[0] != '\0')
 		print_error(output, style, service);
-	else if (service->state == WIRE_LOADING)
-		print_trouble_line(output, style, "the first answer of the source is on its way");
+	if (service->state == WIRE_LOADING)
+		print_trouble_line(output, style,
+			service->error_message[0] != '\0'
+				? "there is no copy, clients wait: check the source"
+				: "the first answer of the source is on its way");
 	if (service->state == WIRE_STALE || service->state == WIRE_BACKUP)
 		print_trouble_line(output, style,
 			"the source is away, clients read the copy %s: check the "

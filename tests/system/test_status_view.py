@@ -21,13 +21,15 @@ CSI = re.compile(rb"\x1b\[[?0-9;]*[A-Za-z]")
 class Terminal:
     """consulcfg-status on a terminal of its own; what it writes is read for ever."""
 
-    def __init__(self, running, *words, columns=80, rows=24, **environment):
+    def __init__(self, running, *words, columns=80, rows=24, shell=False, **environment):
         self.master, slave = pty.openpty()
         self.resize(columns, rows)
-        environment = {"CONSULCFG_SOCKET": os.fspath(running.socket), "TERM": "xterm", **environment}
-        self.process = subprocess.Popen([running.build / "consulcfg-status", *words], stdin=slave, stdout=slave, stderr=slave,
-                                        env=clean_environment(environment), start_new_session=True,
-                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        program = running.build / "consulcfg-status"
+        environment = {"CONSULCFG_SOCKET": os.fspath(running.socket), "TERM": "xterm", "STATUS": os.fspath(program),
+                       "PS1": "PROMPT>", **environment}
+        command = ["bash", "--norc", "--noediting", "-i"] if shell else [program, *words]
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=clean_environment(environment),
+                                        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(slave)
         self.written = b""
 
@@ -57,6 +59,14 @@ class Terminal:
 
     def type(self, data):
         os.write(self.master, data)
+
+    def after(self, data, wanted, deadline=10):
+        """Type, and wait until what is written from then on matches; return that."""
+        start = len(self.read())
+        self.type(data)
+        wait_until(lambda: re.search(wanted, self.read()[start:], re.DOTALL), deadline,
+                   lambda: f"{wanted!r} in {self.read()[start:]!r}")
+        return self.read()[start:]
 
     def end(self, deadline=5):
         self.process.wait(deadline)
@@ -134,6 +144,60 @@ def test_ctrl_c_ends_it_while_the_daemon_does_not_answer(live):
             holds_for(lambda: terminal.process.poll() is None, 1.5)  # into the next question, which would take five seconds
             terminal.type(b"\x03")
             assert terminal.end(2) == 0
+
+
+OPENED = rb"\x1b\[\?1049h\x1b\[\?25l\x1b\[\?7l"
+CLOSED = rb"\x1b\[\?7h\x1b\[\?25h\x1b\[\?1049l"
+PICTURE = OPENED + rb"\x1b\[H.*billing .*\x1b\[J"
+
+
+@pytest.fixture
+def followed(live):
+    """A shell on a terminal that follows the status."""
+    with Terminal(live, shell=True) as terminal:
+        wait_until(lambda: b"PROMPT>" in terminal.read(), 10, lambda: f"the shell; there is {terminal.read()!r}")
+        terminal.after(b'"$STATUS" --follow\r', PICTURE)
+        yield terminal
+
+
+def test_stopped_it_gives_the_terminal_back_and_in_front_again_it_draws_anew(followed):
+    for _ in range(2):
+        followed.after(b"\x1a", CLOSED + rb".*Stopped.*PROMPT>$")
+        written = followed.after(b"echo still $((40 + 2))\r", rb"still 42.*PROMPT>$")
+        assert b"\x1b[H" not in written
+        followed.resize(30, 10)
+        followed.after(b"fg\r", PICTURE)
+        assert all(len(line) <= 30 for line in followed.screen())
+    followed.after(b"\x03", CLOSED + rb".*PROMPT>$")
+    assert b"status 0" in followed.after(b"echo status $?\r", rb"status \d+.*PROMPT>$")
+
+
+def test_in_the_background_it_leaves_the_terminal_alone(followed):
+    followed.after(b"\x1a", CLOSED + rb".*PROMPT>$")
+    followed.after(b"bg\r", rb"&.*PROMPT>")
+    start = len(followed.read())
+    holds_for(lambda: b"\x1b" not in followed.read()[start:], 2.5)  # two pictures would have been drawn
+    followed.after(b"fg\r", PICTURE)
+    followed.after(b"\x03", CLOSED + rb".*PROMPT>$")
+
+
+def test_a_stop_in_the_middle_of_a_request_is_one_too(live, followed):
+    with live.stopped():
+        holds_for(lambda: followed.process.poll() is None, 1.5)  # into the next question
+        followed.after(b"\x1a", CLOSED + rb".*Stopped.*PROMPT>$")
+    followed.after(b"fg\r", PICTURE)
+
+
+def test_a_reader_that_goes_away_ends_it_without_any_change(live):
+    process = subprocess.Popen([live.build / "consulcfg-status", "--follow"], stdout=subprocess.PIPE, text=True,
+                               env=clean_environment({"CONSULCFG_SOCKET": os.fspath(live.socket)}))
+    try:
+        assert "billing live" in process.stdout.readline() + process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(3) == -signal.SIGPIPE
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_without_a_terminal_there_is_a_line_for_each_change(live):

@@ -112,6 +112,41 @@ static void what_needs_somebody_comes_first(void **state)
 		"well     live          3 s       12   9999 B        2\n");
 }
 
+/* The lines about one service, one after the other. */
+static void expect_trouble(const char *service, const char *wanted)
+{
+	AUTO_FREE char *table = table_of(service);
+	const char *found = strstr(table, "\n    ");
+
+	assert_non_null(found);
+	assert_string_equal(found + 1, wanted);
+}
+
+static void each_trouble_has_something_to_do(void **state)
+{
+	(void)state;
+	setenv("TZ", "UTC", 1);
+	expect_trouble(
+		"{\"name\":\"a\",\"state\":\"frozen\",\"frozen\":{\"by\":\"root\",\"since\":5,"
+		"\"until\":86400.5,\"reason\":\"a bad push\"}}",
+		"    frozen by root until 1970-01-02 00:00:00: a bad push; to take changes again: "
+		"consulcfg-thaw a\n");
+	expect_trouble("{\"name\":\"a\",\"state\":\"frozen\",\"frozen\":{\"by\":\"root\","
+		       "\"until\":null,\"reason\":\"\"}}",
+		"    frozen by root; to take changes again: consulcfg-thaw a\n");
+	expect_trouble("{\"name\":\"a\",\"state\":\"loading\",\"last_error\":{\"kind\":\"timeout\","
+		       "\"message\":\"no answer\"}}",
+		"    timeout: no answer\n"
+		"    there is no copy, clients wait: check the source\n");
+	expect_trouble("{\"name\":\"a\",\"state\":\"live\",\"last_error\":{\"kind\":\"limit\","
+		       "\"message\":\"too large\"}}",
+		"    limit: too large\n"
+		"    make it smaller, or raise max_value or max_service of consulcfgd.conf: "
+		"man consulcfgd-operations\n");
+	expect_trouble("{\"name\":\"a\",\"state\":\"live\",\"backup\":{\"error\":\"no space\"}}",
+		"    no backup: no space: check the state directory\n");
+}
+
 static void a_narrow_terminal_has_all_words_in_its_columns(void **state)
 {
 	AUTO_FREE char *table = table_in(&narrow,
@@ -170,6 +205,7 @@ int main(void)
 		cmocka_unit_test(members_are_named_by_their_path),
 		cmocka_unit_test(what_is_no_array_of_objects_is_refused),
 		cmocka_unit_test(what_needs_somebody_comes_first),
+		cmocka_unit_test(each_trouble_has_something_to_do),
 		cmocka_unit_test(a_narrow_terminal_has_all_words_in_its_columns),
 		cmocka_unit_test(states_have_colors_where_they_are_wanted),
 		cmocka_unit_test(a_daemon_without_services_is_told),
