@@ -54,7 +54,8 @@ _consulcfg() {
         if [ -n "$pending" ]; then
             pending=
         elif [ "$word" = -- ]; then
-            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            # The command that consulcfg-exec and others are to run.
+            mapfile -t COMPREPLY < <(compgen "-$([ $((i + 1)) -eq "$COMP_CWORD" ] && echo c)f" -- "$current" | sort -u)
             return
         elif [[ $word == -* ]]; then
             argument=$(sed -n "s/^$word //p" <<<"$arguments")

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from support import ROOT
+from support import ROOT, process
+from support.daemon import build_directory
 from support.process import clean_environment
 
 BASH = ROOT / "completion" / "consulcfg.bash"
@@ -31,30 +32,38 @@ def bash(running, line):
     return [word for word in done.stdout.split("\n") if word]
 
 
-def zsh(running, tmp_path, line, wanted, deadline=20):
-    """Types the line and a tab into a real zsh: waits until it shows what is wanted."""
-    pid, master = pty.fork()
-    if pid == 0:
-        os.execvpe("zsh", ["zsh", "-f", "-i"], environment(running, TERM="xterm", ZDOTDIR=os.fspath(tmp_path), PS1="READY>"))
-    seen = b""
+class Zsh:
+    """A real zsh on a terminal, with our function and its own completion system."""
 
-    def until(text):
-        nonlocal seen
-        end = time.monotonic() + deadline
-        while text.encode() not in seen:
-            assert time.monotonic() < end, f"no {text!r} in {seen!r}"
-            if select.select([master], [], [], 0.1)[0]:
-                seen += os.read(master, 65536)
-    try:
-        os.write(master, f"PS1='DO''NE>'; fpath=({ZSH} $fpath); autoload -U compinit; compinit -u -D; cd /\n".encode())
-        until("DONE>")
-        seen = b""
-        os.write(master, line.encode() + b"\t")
-        until(wanted)
-    finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
-        os.close(master)
+    def __init__(self, running, directory, deadline=20):
+        self.deadline = deadline
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.execvpe("zsh", ["zsh", "-f", "-i"],
+                       environment(running, TERM="xterm", ZDOTDIR=os.fspath(directory), PS1="READY>"))
+        self.type(f"PS1='DO''NE>'; fpath=({ZSH} $fpath); autoload -U compinit; compinit -u -D; cd /; stty columns 200\n", "DONE>")
+
+    def type(self, text, wanted):
+        """Write, and wait until what comes back from then on has all that is wanted."""
+        os.write(self.master, text.encode())
+        seen, end = b"", time.monotonic() + self.deadline
+        while not all(word.encode() in seen for word in wanted.split(" ")):
+            assert time.monotonic() < end, f"no {wanted!r} in {seen!r}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                seen += os.read(self.master, 65536)
+
+    def complete(self, line, wanted):
+        """Tab twice lists what there is to choose from. Ctrl-U takes the line away."""
+        self.type(line + "\t\t", wanted)
+        self.type("\x15echo CLE''AR\n", "CLEAR")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.kill(self.pid, 9)
+        os.waitpid(self.pid, 0)
+        os.close(self.master)
 
 
 @pytest.fixture
@@ -86,11 +95,10 @@ def test_bash_completes_what_there_is(two, line, choices):
     assert sorted(bash(two, line)) == choices
 
 
-def test_every_verb_and_every_option_is_completed(two):
+def test_every_option_is_completed(two):
     listed = two.cli("get", "--help").stdout.decode()
     assert set(bash(two, "consulcfg-get -")) == {word for line in listed.splitlines() if line.startswith("  -")
                                                  for word in [line.split()[0]]}
-    assert {"get", "list", "watch", "status"} <= set(bash(two, "consulcfg "))
 
 
 def test_generations_are_completed(two):
@@ -108,8 +116,69 @@ def test_a_daemon_that_does_not_answer_costs_a_second(two):
 
 
 @pytest.mark.parametrize("line, wanted", [
-    ("consulcfg sta", "tus"), ("consulcfg-get billi", "ng"), ("consulcfg-get billing db/u", "rl"),
-    ("consulcfg-status --fo", "llow"), ("consulcfg-get bill", "bills"),
+    ("consulcfg sta", "consulcfg status"), ("consulcfg-get billing db/u", "db/url"), ("consulcfg-status --fo", "--follow"),
+    ("consulcfg-exec billing -- consulcfg-li", "consulcfg-list"),
 ])
 def test_zsh_completes_it_too(two, tmp_path, line, wanted):
-    zsh(two, tmp_path, line, line + wanted if wanted != "bills" else wanted)
+    with Zsh(two, tmp_path) as shell:
+        shell.complete(line, wanted)
+
+
+KEYS, GENERATIONS = ["cache-ttl", "db/pool", "db/url"], ["a generation"]
+OPERANDS = {  # what follows the service
+    "accept": [], "diff": GENERATIONS, "exec": [], "explain": KEYS, "forget": GENERATIONS,
+    "freeze": ["previous", *GENERATIONS], "get": KEYS, "history": [], "list": KEYS, "override": KEYS, "render": None,
+    "resync": [], "status": [], "thaw": [], "watch": KEYS,
+}
+WITHOUT_SERVICE = {"check", "dump"}  # SOURCE SERVICE, FILE
+
+
+def verbs(running):
+    """Of the tools that are installed."""
+    return {path.name.removeprefix("consulcfg-") for path in running.build.glob("consulcfg-*") if path.is_symlink()}
+
+
+def operands(running, verb):
+    generation = str(running.service("billing")["generation"])
+    return [generation if word in GENERATIONS else word for word in OPERANDS[verb]]
+
+
+def test_every_tool_is_known_here(two):
+    assert verbs(two) == set(OPERANDS) | WITHOUT_SERVICE
+    assert set(bash(two, "consulcfg ")) == verbs(two)
+
+
+@pytest.mark.parametrize("verb", sorted(OPERANDS))
+def test_bash_completes_services_and_what_follows_in_every_tool(two, verb):
+    for spelling in (f"consulcfg-{verb}", f"consulcfg {verb}"):
+        assert sorted(bash(two, f"{spelling} ")) == ["billing", "bills"], spelling
+        if OPERANDS[verb] is not None:
+            assert sorted(bash(two, f"{spelling} billing ")) == sorted(operands(two, verb)), spelling
+
+
+def test_bash_completes_the_others(two, tmp_path):
+    (tmp_path / "billing.1").touch()
+    assert bash(two, f"consulcfg-dump {tmp_path}/bi") == [f"{tmp_path}/billing.1"]
+    assert bash(two, f"consulcfg-render billing {tmp_path}/bi") == [f"{tmp_path}/billing.1"]
+    assert sorted(bash(two, "consulcfg-check dir:x ")) == ["billing", "bills"]
+    assert "consulcfg-list" in bash(two, "consulcfg-exec billing -- consulcfg-l")
+
+
+@pytest.mark.timeout(120)
+def test_zsh_completes_services_and_what_follows_in_every_tool(two, tmp_path):
+    with Zsh(two, tmp_path) as shell:
+        for verb in sorted(OPERANDS):
+            shell.complete(f"consulcfg-{verb} bil", "billing bills")
+            if OPERANDS[verb]:
+                shell.complete(f"consulcfg-{verb} billing ", " ".join(operands(two, verb)))
+
+
+def test_completions_go_where_the_shells_look(two, tmp_path):
+    done = process.run(["meson", "install", "-C", build_directory(), "--no-rebuild", "--quiet", "--destdir", tmp_path])
+    assert done.returncode == 0, done.stderr.decode()
+    fpath = process.run(["zsh", "-fc", "print -l $fpath"]).stdout.decode().split()
+    found = [path for path in tmp_path.rglob("_consulcfg") if "zsh" in path.parts]
+    assert [f"/{path.parent.relative_to(tmp_path)}" in fpath for path in found] == [True], (found, fpath)
+    completions = tmp_path / "usr/share/bash-completion/completions"  # where bash-completion loads from
+    assert {path.name for path in completions.iterdir()} == {"consulcfg", *(f"consulcfg-{verb}" for verb in verbs(two))}
+    assert all(path.read_bytes() == BASH.read_bytes() for path in completions.iterdir())
