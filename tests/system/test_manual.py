@@ -116,6 +116,36 @@ def test_every_verb_is_listed_with_its_summary():
     assert found == {verb: help_of(f"consulcfg-{verb}")[1] for verb in VERBS}
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """What `meson install` brings."""
+    directory = tmp_path_factory.mktemp("installed")
+    done = process.run(["meson", "install", "-C", build_directory(), "--no-rebuild", "--quiet", "--destdir", directory])
+    assert done.returncode == 0, done.stderr.decode()
+    return directory
+
+
+def test_man_has_a_page_for_every_program(installed):
+    programs = {path.name for folder in ("bin", "sbin") for path in (installed / "usr" / folder).iterdir()}
+    assert programs == set(PROGRAMS)
+    for program in PROGRAMS:
+        done = process.run(["man", "-M", installed / "usr/share/man", program],
+                           env=process.clean_environment({"MANWIDTH": "100", "LC_ALL": "C.UTF-8"}))
+        assert done.returncode == 0, (program, done.stderr.decode())
+        heading = PROGRAMS[program][1][0]
+        assert heading in done.stdout.decode().splitlines(), (program, heading)
+
+
+def test_pages_refer_to_pages_that_there_are(installed):
+    there = {path.name for path in (installed / "usr/share/man").glob("man*/*")}
+    pages = sorted((ROOT / "man").glob("*.scd"))
+    assert len(pages) > 5
+    for path in pages:
+        named = re.findall(r"\*((?:lib)?consulcfg[\w.-]*)\*\((\d)\)", path.read_text())
+        missing = {f"{name}.{section}" for name, section in named} - there
+        assert not missing, (path.name, missing)
+
+
 def enumeration(name):
     """{WORD: number} of an enum of proto/wire.h, whose constants begin with WIRE_."""
     text = (ROOT / "proto/wire.h").read_text()
