@@ -1,16 +1,19 @@
 /*
  * The daemon: builds its objects in flow order, turns signals into events, tears down in reverse.
  */
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "daemon/access.h"
 #include "daemon/admin.h"
 #include "daemon/backup.h"
+#include "daemon/config-check.h"
 #include "daemon/config.h"
 #include "daemon/consul-source.h"
 #include "daemon/directory.h"
@@ -350,6 +353,60 @@ static void stop(struct daemon *daemon)
 	config_free(daemon->config);
 }
 
+/* --check */
+static int check(struct config *config)
+{
+	char *message = NULL;
+	int r = config_check_files(config, &message);
+
+	if (r < 0)
+		say(message, r);
+	else
+		puts("configuration ok");
+	config_free(config);
+	return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
+}
+
+/*
+ * Without it nothing works: one line in front of those of everything that keeps a file there.
+ * With a socket of the service manager it may be one that takes no file.
+ */
+static int require_runtime_directory(const struct config *config)
+{
+	const char *path = config->runtime_directory;
+
+	if (getenv("LISTEN_FDS"))
+		return 0;
+	if ((mkdir(path, 0755) == 0 || errno == EEXIST) &&
+		faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) == 0)
+		return 0;
+	return complain(-errno,
+		"cannot use the runtime directory %s: %s; as a plain user give --runtime-directory "
+		"and --state-directory",
+		path, strerror(errno));
+}
+
+/* As --source has it. */
+static char *describe_source(const struct config *config)
+{
+	bool is_dir = config->source == CONFIG_SOURCE_DIR;
+	char *text = NULL;
+	int n = asprintf(&text, "%s:%s%s", is_dir ? "dir" : "consul",
+		is_dir ? config->dir : config->addresses[0],
+		!is_dir && config->n_addresses > 1 ? " and others" : "");
+
+	return n < 0 ? NULL : text;
+}
+
+static void say_serving(const struct daemon *daemon)
+{
+	AUTO_FREE char *source = describe_source(daemon->config);
+
+	log_info("version %s serving at %s, source %s", CONSULCFGD_VERSION,
+		listeners_describe(daemon->listeners, daemon->config),
+		source ? source : daemon->source->name);
+}
+
 static int run(int argc, char *argv[])
 {
 	struct daemon daemon = { 0 };
@@ -364,17 +421,15 @@ static int run(int argc, char *argv[])
 		say(message, r);
 		return EXIT_USAGE;
 	}
-	if (daemon.options.check) {
-		puts("configuration ok");
-		config_free(daemon.config);
-		return EXIT_SUCCESS;
-	}
+	if (daemon.options.check)
+		return check(daemon.config);
 	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
 	log_set_level(daemon.config->log_level);
-	r = start(&daemon);
+	r = require_runtime_directory(daemon.config);
+	if (r == 0)
+		r = start(&daemon);
 	if (r == 0) {
-		log_info("version %s serving at %s, source %s", CONSULCFGD_VERSION,
-			listeners_describe(daemon.listeners, daemon.config), daemon.source->name);
+		say_serving(&daemon);
 		manager_ready("serving");
 		r = loop_run(daemon.loop);
 		manager_stopping();

@@ -78,6 +78,16 @@ static int read_file(const char *path, struct file_stamp *ret_seen, char **ret_v
 	return r;
 }
 
+int token_check(const char *path)
+{
+	struct file_stamp seen;
+	char *value = NULL;
+	int r = read_file(path, &seen, &value);
+
+	wipe(value);
+	return r;
+}
+
 static bool uses_fallback(const struct token *token)
 {
 	return token->error == -ENODATA && token->fallback;

@@ -29,5 +29,8 @@ void token_done(struct token *token); /* wipes; zeroed memory is fine */
  */
 int token_get(struct token *token, const char **ret_value);
 
+/* Whether there is a token in a file now: 0, or an error as above. */
+int token_check(const char *path);
+
 /* What such an error says of the file, in a few words. */
 const char *token_error(int error);

@@ -59,6 +59,89 @@ def test_wrong_setting_on_the_command_line_is_one_line_and_status_2(setting, sai
     assert done.stderr.startswith(b"consulcfgd: --set: ") and said in done.stderr.decode()
 
 
+# --- files that the configuration names -------------------------------------------------------------------------------
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def check(*settings, user=(), env=None):
+    words = [word for setting in settings for word in ("--set", setting)]
+    return process.run([*user, build_directory() / "consulcfgd", "--config", os.devnull, "--check", *words],
+                       env=clean_environment(env or {}))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Good ones."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "token").write_text("5ca1ab1e\n")
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / name).write_text("PEM\n")
+    (tmp_path / "authorities").mkdir()
+    (tmp_path / "schema").write_text("db/url string required\n")
+    (tmp_path / "empty").touch()
+    (tmp_path / "secret").write_text("5ca1ab1e\n")
+    (tmp_path / "secret").chmod(0o600)
+    return tmp_path
+
+
+def test_check_finds_files_that_are_all_right(files):
+    done = check(f"consul.token_file={files}/token", f"consul.ca_file={files}/ca.pem", f"consul.cert_file={files}/cert.pem",
+                 f"consul.key_file={files}/key.pem", f"consul.ca_path={files}/authorities",
+                 f"service billing.schema={files}/schema", "service web.schema=of/a/key")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"configuration ok\n", b"")
+    done = check(f"consul.token_file={files}/empty", env={"CONSUL_HTTP_TOKEN": "5ca1ab1e"})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("setting, line", [
+    ("consul.token_file={}/no", "[consul] token_file={}/no: No such file or directory"),
+    ("consul.token_file={}/empty", "[consul] token_file={}/empty: it is empty"),
+    ("consul.ca_file={}/no", "[consul] ca_file={}/no: No such file or directory"),
+    ("consul.ca_file={}", "[consul] ca_file={}: it is no file"),
+    ("consul.ca_path={}/ca.pem", "[consul] ca_path={}/ca.pem: Not a directory"),
+    ("service billing.schema={}/no", "[service billing] schema {}/no is not used: No such file or directory"),
+])
+def test_check_names_a_file_that_cannot_be_used(files, setting, line):
+    done = check(setting.format(files))
+    assert (done.returncode, done.stdout) == (2, b"")
+    said = done.stderr.decode()
+    assert said.count("\n") == 1
+    assert said.startswith("consulcfgd: " + line.format(files)[:80])
+
+
+def test_check_is_that_of_the_user_who_asks(files):
+    assert check(f"consul.token_file={files}/secret").returncode == 0
+    done = check(f"consul.token_file={files}/secret", user=NOBODY)
+    assert (done.returncode, done.stderr.decode()) == (
+        2, f"consulcfgd: [consul] token_file={files}/secret: Permission denied\n")
+
+
+def test_files_of_consul_do_not_matter_to_a_directory(files):
+    done = check(f"consul.ca_file={files}/no", "source.type=dir", f"source.dir={files}")
+    assert done.returncode == 0, done.stderr
+
+
+# --- directories ------------------------------------------------------------------------------------------------------
+
+def test_a_plain_user_without_directories_gets_one_line(tmp_path):
+    tmp_path.chmod(0o755)
+    words = ["--config", os.devnull, "--source", f"dir:{tmp_path}"]
+    for directory, why in (tmp_path / "run", "Permission denied"), (tmp_path, "Permission denied"):
+        done = process.run([*NOBODY, build_directory() / "consulcfgd", *words],
+                           env=clean_environment({"RUNTIME_DIRECTORY": os.fspath(directory)}))
+        assert (done.returncode, done.stderr.decode()) == (
+            1, f"consulcfgd: cannot use the runtime directory {directory}: {why}; as a plain user give --runtime-directory "
+               "and --state-directory\n")
+
+
+def test_the_first_line_says_where_and_what_is_served(daemon, tree, double):
+    running = daemon(source=tree.source)
+    assert f" serving at {running.socket}, source {tree.source}\n" in running.log()
+    running = daemon(config=f"[consul]\naddress={double.url} unix:///nowhere\n")
+    assert f" serving at {running.socket}, source consul:{double.url} and others\n" in running.log()
+
+
 # --- the socket -------------------------------------------------------------------------------------------------------
 
 def test_socket_of_a_live_daemon_is_left_alone(daemon, tree, service_name, prefix):

@@ -180,14 +180,14 @@ def test_watchdog_kills_a_stopped_daemon_and_systemd_restarts_it(system):
 
 
 def test_journal_has_our_lines_with_their_priorities(system):
-    before = system.journal(SERVICE, "-p", "info").count(" serving at /run/consulcfgd/socket, source dir\n")
+    before = system.journal(SERVICE, "-p", "info").count(" serving at /run/consulcfgd/socket, source dir:/srv/tree\n")
     system.systemctl("start", SERVICE)
     system.write(CONFIG, "[service *]\nlayres=x/\n")
     system.systemctl("reload", SERVICE)
     wait_until(lambda: "the old settings stay" in system.journal(SERVICE, "-p", "err"), 5, "the error")
     errors = system.journal(SERVICE, "-p", "err")
     assert "serving" not in errors and "<3>" not in errors and "consulcfgd: error" not in errors
-    assert system.journal(SERVICE, "-p", "info").count(" serving at /run/consulcfgd/socket, source dir\n") == before + 1
+    assert system.journal(SERVICE, "-p", "info").count(" serving at /run/consulcfgd/socket, source dir:/srv/tree\n") == before + 1
 
 
 def test_journal_knows_who_spoke(system):
