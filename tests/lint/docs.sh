@@ -28,6 +28,14 @@ while IFS=: read -r file name; do
     grep -qs "${name# }" "tests/$file" || complain "tests/README.md: there is no ${name# } in tests/$file"
 done < <(grep -oE '`(unit|system|fuzz)/[A-Za-z0-9_.-]+(: [a-z0-9_]+)?`' tests/README.md | tr -d '`')
 
+# Links of the pages, and the benchmarks that they name.
+while IFS=: read -r file target; do
+    [ -e "$(dirname -- "$file")/$target" ] || complain "$file: there is no $target"
+done < <(git ls-files -z -- '*.md' | xargs -0 grep -noE '\]\([^)#:]+\)' | sed -E 's/:[0-9]+:\]\((.*)\)$/:\1/')
+while IFS=: read -r file name; do
+    [ -x "tests/bench/bench-$name" ] || complain "$file: there is no ./dev bench $name"
+done < <(git ls-files -z -- '*.md' | xargs -0 grep -oE '`\./dev bench [a-z-]+' | sed 's/`.* //')
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 page=man/consulcfgd.conf.5.scd

@@ -100,22 +100,23 @@ def test_django_runserver(tree, listening):
     running.stop()
 
 
-def readme_programs():
-    return re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def programs_in(page):
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples/python").glob("*.py")), ids=lambda path: path.stem)
-def test_the_readme_shows_the_programs_that_are_tried_here(path):
+def test_the_tutorial_shows_the_programs_that_are_tried_here(path):
     assert path.stem in open(__file__).read()
-    assert path.read_text() in readme_programs()
+    assert path.read_text() in programs_in("examples/python/README.md")
 
 
 def test_the_first_program_of_the_readme(serving, tree):
-    assert wheel.run(["-c", readme_programs()[0]], serving) == "300 4\n"
+    program, = programs_in("README.md")
+    assert wheel.run(["-c", program], serving) == "300 4\n"
     tree.put(PREFIX + "cache-ttl", "60")
     tree.put(PREFIX + "db/pool", "8")
     serving.wait_value("billing", "db/pool", "8")
-    assert wheel.run(["-c", readme_programs()[0]], serving) == "60 8\n"
+    assert wheel.run(["-c", program], serving) == "60 8\n"
 
 
 def latest(output):
