@@ -28,6 +28,14 @@ while IFS=: read -r file name; do
     grep -qs "${name# }" "tests/$file" || complain "tests/README.md: there is no ${name# } in tests/$file"
 done < <(grep -oE '`(unit|system|fuzz)/[A-Za-z0-9_.-]+(: [a-z0-9_]+)?`' tests/README.md | tr -d '`')
 
+# What the system tests stand on, and the benchmarks.
+while IFS= read -r file; do
+    grep -qF "\`${file##*/}\`" tests/README.md || complain "$file: tests/README.md does not say what it is"
+done < <(git ls-files tests/support ':!*/__init__.py')
+while IFS= read -r file; do
+    grep -qF "## ${file##*bench-}" tests/bench/README.md || complain "$file: tests/bench/README.md has no section for it"
+done < <(git ls-files 'tests/bench/bench-*')
+
 # Links of the pages, and the benchmarks that they name.
 while IFS=: read -r file target; do
     [ -e "$(dirname -- "$file")/$target" ] || complain "$file: there is no $target"
