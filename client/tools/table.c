@@ -30,7 +30,7 @@ struct service {
 	char state_name[CELL_SIZE];
 	char generation[CELL_SIZE], keys[CELL_SIZE], bytes[CELL_SIZE], age[CELL_SIZE],
 		clients[CELL_SIZE];
-	char held_reason[TEXT_SIZE], held_keys[CELL_SIZE];
+	char held_reason[TEXT_SIZE], held_keys[CELL_SIZE], held_layer[TEXT_SIZE];
 	char frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE], frozen_until[CELL_SIZE];
 	char error_kind[CELL_SIZE], error_message[TEXT_SIZE], retry[CELL_SIZE];
 	char backup_error[TEXT_SIZE];
@@ -80,6 +80,7 @@ static const struct field service_fields[] = {
 	FIELD(service, "clients", clients),
 	FIELD(service, "held.reason", held_reason),
 	FIELD(service, "held.keys", held_keys),
+	FIELD(service, "layers.held.reason", held_layer),
 	FIELD(service, "frozen.by", frozen_by),
 	FIELD(service, "frozen.reason", frozen_reason),
 	FIELD(service, "frozen.until", frozen_until),
@@ -315,6 +316,21 @@ static void print_frozen(
 		end, has_reason ? ": " : "", service->frozen_reason, service->name);
 }
 
+/* A layer's answer that looks like loss, else contents that break the schema. */
+static void print_held(
+	struct output *output, const struct table_style *style, const struct service *service)
+{
+	if (service->held_layer[0] != '\0')
+		print_trouble_line(output, style,
+			"an answer with %s keys is withheld: %s; check the keys and the token's "
+			"policy in Consul, or take it: consulcfg-accept %s",
+			service->held_keys, service->held_reason, service->name);
+	else
+		print_trouble_line(output, style,
+			"new contents with %s keys are withheld: %s; correct the key or the schema",
+			service->held_keys, service->held_reason);
+}
+
 /* What is the matter, and what to do. */
 static void print_trouble(
 	struct output *output, const struct table_style *style, const struct service *service)
@@ -322,10 +338,7 @@ static void print_trouble(
 	if (service->frozen_by[0] != '\0' || service->frozen_reason[0] != '\0')
 		print_frozen(output, style, service);
 	if (service->state == WIRE_HELD)
-		print_trouble_line(output, style,
-			"an answer with %s keys is withheld: %s; check the keys and the token's "
-			"policy in Consul, or take it: consulcfg-accept %s",
-			service->held_keys, service->held_reason, service->name);
+		print_held(output, style, service);
 	if (service->error_message[0] != '\0')
 		print_error(output, style, service);
 	if (service->state == WIRE_LOADING)

@@ -93,7 +93,8 @@ static void what_needs_somebody_comes_first(void **state)
 		"\"retry_in_seconds\":2.5}},"
 		"{\"name\":\"strange\",\"state\":\"held\",\"keys\":40,\"bytes\":55555,\"age_seconds\":1,"
 		"\"clients\":1,\"held\":{\"reason\":\"30 of 40 keys are gone\",\"since\":7,"
-		"\"keys\":10,\"digest\":\"00\"}}");
+		"\"keys\":10,\"digest\":\"00\"},\"layers\":[{\"held\":{\"reason\":\"30 of 40 keys are "
+		"gone\"}}]}");
 
 	(void)state;
 	assert_string_equal(table,
@@ -134,6 +135,10 @@ static void each_trouble_has_something_to_do(void **state)
 	expect_trouble("{\"name\":\"a\",\"state\":\"frozen\",\"frozen\":{\"by\":\"root\","
 		       "\"until\":null,\"reason\":\"\"}}",
 		"    frozen by root; to take changes again: consulcfg-thaw a\n");
+	expect_trouble("{\"name\":\"a\",\"state\":\"held\",\"layers\":[{\"held\":null}],\"held\":{"
+		       "\"reason\":\"db/pool is no integer\",\"keys\":3}}",
+		"    new contents with 3 keys are withheld: db/pool is no integer; correct the key or "
+		"the schema\n");
 	expect_trouble("{\"name\":\"a\",\"state\":\"loading\",\"last_error\":{\"kind\":\"timeout\","
 		       "\"message\":\"no answer\"}}",
 		"    timeout: no answer\n"
