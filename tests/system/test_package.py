@@ -298,7 +298,7 @@ def test_removed_it_is_stopped_and_purged_it_leaves_nothing(system):
 def play(system, check=True, options=(), **variables):
     """Run the role with variables: (what it printed, {ok, changed, failed, ...: number of tasks})."""
     role = {"role": "consulcfgd", "vars": {f"consulcfgd_{name}": value for name, value in variables.items()}}
-    system.write(f"{ANSIBLE}/site.yml", json.dumps([{"hosts": "all", "roles": [role]}]))
+    system.write(f"{ANSIBLE}/site.yml", json.dumps([{"hosts": "all", "gather_facts": False, "roles": [role]}]))
     done = system.run("env", "LC_ALL=C.UTF-8", "ansible-playbook", "-i", "localhost,", "-c", "local", "--diff", *options,
                       f"{ANSIBLE}/site.yml", check=False, timeout=120)
     said = (done.stdout + done.stderr).decode()
@@ -312,11 +312,16 @@ def play(system, check=True, options=(), **variables):
 def repository(system):
     """The packages are in the container's only package source; nothing of consulcfgd is configured."""
     system.run("sh", "-c", "rm -rf /etc/consulcfgd /etc/apt/sources.list /etc/apt/sources.list.d/* /root/repository "
-                           f"&& mkdir /root/repository && cp {DEBS}/[!n]*.deb /root/repository "
-                           "&& cd /root/repository && dpkg-scanpackages --multiversion . >Packages "
-                           "&& echo 'deb [trusted=yes] file:/root/repository ./' >/etc/apt/sources.list "
-                           "&& apt-get -q update", timeout=60)
+                           "&& mkdir /root/repository "
+                           "&& echo 'deb [trusted=yes] file:/root/repository ./' >/etc/apt/sources.list")
+    offer(system, "[!n]*.deb")
     return system
+
+
+def offer(system, pattern):
+    """Put packages into the source."""
+    system.run("sh", "-c", f"cp {DEBS}/{pattern} /root/repository && cd /root/repository "
+                           "&& dpkg-scanpackages --multiversion . >Packages && apt-get -q update", timeout=60)
 
 
 SETTINGS = {"source": {"type": "dir", "dir": "/srv/tree"}, "services": {"linger": "30s"}, "exit": {"idle": False},
@@ -354,6 +359,17 @@ def test_ansible_role_restarts_for_what_takes_it_and_else_reloads(repository):
     play(system, settings=other, services=layers)
     assert get(system).stdout == b"from the other tree\n"
     assert system.show(SERVICE, "MainPID") != pid
+
+
+def test_ansible_role_upgrades_when_told_to(repository):
+    system = repository
+    play(system, settings=SETTINGS)
+    pid = system.show(SERVICE, "MainPID")
+    offer(system, "newer-*.deb")
+    with Readers(system):
+        play(system, settings=SETTINGS, packages_state="latest")
+    assert NEWER in system.run("dpkg-query", "-W", "consulcfgd").stdout.decode()
+    assert system.show(SERVICE, "MainPID") != pid, "the new daemon runs"
 
 
 def test_ansible_role_lets_no_mistake_take_the_place_of_good_settings(repository):
