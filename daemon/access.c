@@ -5,13 +5,12 @@
 #include "daemon/access.h"
 
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <time.h>
 
-#include "proto/key.h"
+#include "daemon/id-file.h"
 #include "proto/value.h"
 
 #define READERS_GROUP "consulcfg"
@@ -19,31 +18,10 @@
 #define LOOKUP_BYTES_MIN 1024
 #define LOOKUP_BYTES_MAX (1u << 20) /* a group may have thousands of members */
 
-#define USER_SLOTS 64
-/* A dynamic user's uid may be another service's soon after it ended. */
-#define USER_SECONDS 5
-#define GROUPS_SECONDS 1 /* between two looks at the file's time */
-
-struct user_name {
-	bool is_known;
-	uid_t uid;
-	time_t until;
-	char name[LIMIT_SERVICE_NAME + 1]; /* "": none, or none that a service can have */
-};
-
-struct group_id {
-	char name[LIMIT_SERVICE_NAME + 1];
-	gid_t gid;
-};
-
 struct access_names {
 	struct access_subject readers; /* READERS_GROUP of a directory server */
-	struct user_name users[USER_SLOTS]; /* by uid */
-	char *group_file;
-	struct stat group_stat; /* of the file that was read last */
-	time_t groups_checked;
-	struct group_id *groups; /* in the order of names */
-	size_t n_groups;
+	struct id_file users, groups;
+	char *dynamic_users;
 };
 
 /* NAME when the text is `kind` ("user:", "group:") and a name, else NULL. */
@@ -139,18 +117,21 @@ int access_subject_resolve(const char *text, struct access_subject *ret_subject)
 	return 0;
 }
 
-int access_names_new(const char *group_file, struct access_names **ret_names)
+int access_names_new(const struct access_files *files, struct access_names **ret_names)
 {
 	struct access_names *names = calloc(1, sizeof(*names));
+	int r;
 
 	if (!names)
 		return -ENOMEM;
-	names->group_file = strdup(group_file);
-	if (!names->group_file) {
-		free(names);
+	r = id_file_init(&names->users, files->users);
+	if (r == 0)
+		r = id_file_init(&names->groups, files->groups);
+	names->dynamic_users = strdup(files->dynamic_users);
+	if (r < 0 || !names->dynamic_users) {
+		access_names_free(names);
 		return -ENOMEM;
 	}
-	names->groups_checked = -GROUPS_SECONDS;
 	/* A host need not have it. */
 	if (access_subject_resolve("group:" READERS_GROUP, &names->readers) < 0)
 		names->readers.kind = ACCESS_NOBODY;
@@ -162,132 +143,33 @@ struct access_names *access_names_free(struct access_names *names)
 {
 	if (!names)
 		return NULL;
-	free(names->group_file);
-	free(names->groups);
+	id_file_done(&names->users);
+	id_file_done(&names->groups);
+	free(names->dynamic_users);
 	free(names);
 	return NULL;
 }
 
-static time_t now_seconds(void)
+/* The service manager's note of a user that exists as long as a unit with DynamicUser=. */
+static bool is_dynamic_user(const struct access_names *names, uid_t uid, const char *service)
 {
-	struct timespec now;
+	char path[PATH_MAX], name[LIMIT_SERVICE_NAME + 1];
+	ssize_t n;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
-static void look_up_name(uid_t uid, char ret_name[LIMIT_SERVICE_NAME + 1])
-{
-	char buf[4096]; /* one line of passwd; a longer one is no service's user */
-	struct passwd entry, *found = NULL;
-
-	ret_name[0] = '\0';
-	if (getpwuid_r(uid, &entry, buf, sizeof(buf), &found) != 0 || !found)
-		return;
-	if (key_is_service_name(entry.pw_name, strlen(entry.pw_name)))
-		strcpy(ret_name, entry.pw_name);
+	if (snprintf(path, sizeof(path), "%s/direct:%u", names->dynamic_users, uid) >=
+		(int)sizeof(path))
+		return false;
+	n = readlink(path, name, sizeof(name));
+	return n > 0 && (size_t)n == strlen(service) && memcmp(name, service, (size_t)n) == 0;
 }
 
 static bool is_user_named(struct access_names *names, uid_t uid, const char *service)
 {
-	struct user_name *user = &names->users[uid % USER_SLOTS];
-	time_t now = now_seconds();
-
-	if (!user->is_known || user->uid != uid || now >= user->until) {
-		*user = (struct user_name){ true, uid, now + USER_SECONDS, "" };
-		look_up_name(uid, user->name);
-	}
-	return std_streq(user->name, service);
-}
-
-/* A line of group(5), "name:password:gid:members". False: none that a service can be named like. */
-static bool parse_group(const char *line, struct group_id *ret_group)
-{
-	size_t name_len = strcspn(line, ":\n");
-	const char *gid;
 	uint32_t id;
-	int64_t n;
 
-	if (line[name_len] != ':' || !key_is_service_name(line, name_len))
-		return false;
-	gid = strchr(line + name_len + 1, ':');
-	if (!gid || value_int64(gid + 1, strcspn(gid + 1, ":\n"), &n) < 0 || n < 0 ||
-		n >= UINT32_MAX)
-		return false;
-	id = (uint32_t)n;
-	*ret_group = (struct group_id){ .gid = id };
-	memcpy(ret_group->name, line, name_len);
-	return true;
-}
-
-static int compare_groups(const void *a, const void *b)
-{
-	const struct group_id *x = a, *y = b;
-
-	return strcmp(x->name, y->name);
-}
-
-static int read_groups(FILE *file, struct group_id **ret_groups, size_t *ret_n)
-{
-	AUTO_FREE struct group_id *groups = NULL;
-	AUTO_FREE char *line = NULL;
-	size_t line_size = 0, n = 0, allocated = 0;
-	struct group_id group;
-
-	while (getline(&line, &line_size, file) >= 0) {
-		if (!parse_group(line, &group))
-			continue;
-		if (n == allocated) {
-			struct group_id *grown;
-
-			allocated = allocated ? 2 * allocated : 64;
-			grown = reallocarray(groups, allocated, sizeof(*groups));
-			if (!grown)
-				return -ENOMEM;
-			groups = grown;
-		}
-		groups[n++] = group;
-	}
-	if (ferror(file))
-		return -EIO;
-	if (n > 0)
-		qsort(groups, n, sizeof(*groups), compare_groups);
-	*ret_groups = TAKE_PTR(groups);
-	*ret_n = n;
-	return 0;
-}
-
-static bool is_same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
-/* A file that cannot be read leaves the groups as they were: it is being replaced. */
-static void refresh_groups(struct access_names *names)
-{
-	struct group_id *groups;
-	struct stat st;
-	time_t now = now_seconds();
-	FILE *file;
-	size_t n;
-
-	if (now < names->groups_checked + GROUPS_SECONDS)
-		return;
-	names->groups_checked = now;
-	if (stat(names->group_file, &st) < 0 || is_same_file(&st, &names->group_stat))
-		return;
-	file = fopen(names->group_file, "re");
-	if (!file)
-		return;
-	if (fstat(fileno(file), &st) == 0 && read_groups(file, &groups, &n) == 0) {
-		free(names->groups);
-		names->groups = groups;
-		names->n_groups = n;
-		names->group_stat = st;
-	}
-	fclose(file);
+	if (id_file_find(&names->users, service, &id))
+		return id == uid;
+	return is_dynamic_user(names, uid, service);
 }
 
 static bool has_gid(const struct access_peer *peer, gid_t gid)
@@ -303,16 +185,9 @@ static bool has_gid(const struct access_peer *peer, gid_t gid)
 static bool is_in_group_named(
 	struct access_names *names, const struct access_peer *peer, const char *service)
 {
-	struct group_id wanted = { 0 };
-	const struct group_id *found;
+	uint32_t id;
 
-	refresh_groups(names);
-	if (names->n_groups == 0 || !key_is_service_name(service, strlen(service)))
-		return false;
-	strcpy(wanted.name, service);
-	found = bsearch(
-		&wanted, names->groups, names->n_groups, sizeof(*names->groups), compare_groups);
-	return found && has_gid(peer, found->gid);
+	return id_file_find(&names->groups, service, &id) && has_gid(peer, id);
 }
 
 static bool is_one_of(

@@ -3,10 +3,9 @@
  * request.
  *
  * A request must not wait for a directory server. The users and groups that rules name are
- * therefore looked up when the configuration is read. "The user named like the service" is decided
- * from the peer's end, by the name of its uid, and kept for seconds: a client can invent service
- * names, but not uids. "The group named like the service" comes from /etc/group alone, which is
- * read again when it changed; a group of a directory server needs an access= line.
+ * therefore looked up when the configuration is read. "The user and the group named like the
+ * service" come from /etc/passwd, /etc/group and the service manager's dynamic users alone, which
+ * are looked at again; those of a directory server need an access= line.
  */
 #pragma once
 
@@ -47,8 +46,15 @@ bool access_subject_is_valid(const char *text);
  */
 int access_subject_resolve(const char *text, struct access_subject *ret_subject);
 
-/* Owned by a config. `group_file` is /etc/group; it may be absent. */
-int access_names_new(const char *group_file, struct access_names **ret_names);
+/* Where names come from; each may be absent. */
+struct access_files {
+	const char *users, *groups; /* /etc/passwd, /etc/group */
+	const char *
+		dynamic_users; /* the service manager's directory: "direct:UID" links to the name */
+};
+
+/* Owned by a config. 0 or -ENOMEM. */
+int access_names_new(const struct access_files *files, struct access_names **ret_names);
 struct access_names *access_names_free(struct access_names *names);
 
 /* Credentials of a connected Unix socket. 0 or -errno. */

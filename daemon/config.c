@@ -34,7 +34,6 @@
 #define DEFAULT_LINGER_USEC (60 * USEC_PER_SEC)
 #define DEFAULT_RESYNC_USEC (900 * USEC_PER_SEC)
 #define DEFAULT_SOCKET_MODE 0666
-#define GROUP_FILE "/etc/group"
 #define CREDENTIAL "consul-token"
 
 static const struct config defaults = {
@@ -430,6 +429,11 @@ static int resolve_all(char *const *texts, unsigned n_texts, const char *what,
 
 static int resolve_names(struct config *config)
 {
+	static const struct access_files files = {
+		.users = "/etc/passwd",
+		.groups = "/etc/group",
+		.dynamic_users = "/run/systemd/dynamic-uid",
+	};
 	char what[sizeof("[service ] access") + LIMIT_CONFIG_SECTION];
 	int r;
 
@@ -441,7 +445,7 @@ static int resolve_names(struct config *config)
 		snprintf(what, sizeof(what), "[service %s] access", rule->glob);
 		r = resolve_all(rule->access, rule->n_access, what, &rule->access_subjects);
 	}
-	return r < 0 ? r : access_names_new(GROUP_FILE, &config->names);
+	return r < 0 ? r : access_names_new(&files, &config->names);
 }
 
 static int load(struct config_draft *draft, const struct options *options)

@@ -1,12 +1,9 @@
 #include "test.h"
 
 #include <grp.h>
-#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
-
-#include "proto/key.h"
 
 #include "daemon/access.h"
 
@@ -17,10 +14,21 @@
 
 static const struct access_peer stranger = { .uid = STRANGER, .gid = STRANGE_GROUP };
 
-/* A group file that exists as long as the test. */
+/* A file of groups, or of users, that exists as long as the test. */
 struct group_file {
 	char path[64];
 };
+
+static int new_names(const char *users, const char *groups, struct config *config)
+{
+	const struct access_files files = {
+		.users = users ? users : "/nonexistent/passwd",
+		.groups = groups ? groups : "/nonexistent/group",
+		.dynamic_users = "/nonexistent/users",
+	};
+
+	return access_names_new(&files, &config->names);
+}
 
 static int set_up(void **state)
 {
@@ -65,7 +73,7 @@ static bool may_read_by_group(const char *groups, const char *service, void **st
 	bool may;
 
 	write_groups(*state, groups);
-	assert_int_equal(access_names_new(((struct group_file *)*state)->path, &config.names), 0);
+	assert_int_equal(new_names(NULL, ((struct group_file *)*state)->path, &config), 0);
 	may = access_may_read(&config, &stranger, service);
 	access_names_free(config.names);
 	return may;
@@ -171,7 +179,7 @@ static void without_a_group_file_there_are_no_groups(void **state)
 	struct config config = { 0 };
 
 	(void)state;
-	assert_int_equal(access_names_new("/nonexistent/group", &config.names), 0);
+	assert_int_equal(new_names(NULL, NULL, &config), 0);
 	assert_false(access_may_read(&config, &stranger, "billing"));
 	access_names_free(config.names);
 	assert_null(access_names_free(NULL));
@@ -184,7 +192,7 @@ static void a_changed_group_file_is_read_again(void **state)
 	bool may = false;
 
 	write_groups(file, "billing:x:3999999993:\n");
-	assert_int_equal(access_names_new(file->path, &config.names), 0);
+	assert_int_equal(new_names(NULL, file->path, &config), 0);
 	assert_false(access_may_read(&config, &stranger, "billing"));
 	write_groups(file, "billing:x:3999999992:\n");
 	for (int i = 0; i < 500 && !may; i++) {
@@ -198,36 +206,40 @@ static void a_changed_group_file_is_read_again(void **state)
 	access_names_free(config.names);
 }
 
-/* A user of this host who is not root and whose name a service may have. */
-static struct passwd *find_user(void)
-{
-	struct passwd *entry;
-
-	setpwent();
-	while ((entry = getpwent()))
-		if (entry->pw_uid != 0 && entry->pw_uid != geteuid() &&
-			key_is_service_name(entry->pw_name, strlen(entry->pw_name)))
-			break;
-	assert_non_null(entry);
-	return entry;
-}
-
 static void the_user_named_like_the_service_reads_without_a_rule(void **state)
 {
-	const struct passwd *user = find_user();
-	struct access_peer peer = stranger;
+	const struct group_file *file = *state;
 	struct config config = { 0 };
-	AUTO_FREE char *name = strdup(user->pw_name);
+
+	write_groups(file, "root:x:0:0:root:/root:/bin/sh\n"
+			   "billing:x:3999999991:100:a user:/home:/bin/sh\n"
+			   "web:x:3999999992:100::/:/bin/sh\n");
+	assert_int_equal(new_names(file->path, NULL, &config), 0);
+	assert_true(access_may_read(&config, &stranger, "billing"));
+	assert_false(access_may_read(&config, &stranger, "web"));
+	assert_false(access_may_read(&config, &stranger, "some-other-service"));
+	access_names_free(config.names);
+}
+
+static void a_dynamic_user_named_like_the_service_reads_as_long_as_it_exists(void **state)
+{
+	char directory[] = "/tmp/test-access.XXXXXX", path[80];
+	const struct access_files files = { "/nonexistent/passwd", "/nonexistent/group",
+		directory };
+	struct config config = { 0 };
 
 	(void)state;
-	peer.uid = user->pw_uid;
-	endpwent();
-	assert_int_equal(access_names_new("/nonexistent/group", &config.names), 0);
-	for (int i = 0; i < 2; i++) { /* the second time from the cache */
-		assert_true(access_may_read(&config, &peer, name));
-		assert_false(access_may_read(&config, &peer, "some-other-service"));
-		assert_false(access_may_read(&config, &stranger, name));
-	}
+	assert_non_null(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/direct:%u", directory, STRANGER);
+	assert_int_equal(access_names_new(&files, &config.names), 0);
+	assert_false(access_may_read(&config, &stranger, "billing"));
+	assert_int_equal(symlink("billing", path), 0);
+	assert_true(access_may_read(&config, &stranger, "billing"));
+	assert_false(access_may_read(&config, &stranger, "bill"));
+	assert_false(access_may_read(&config, &stranger, "billings"));
+	assert_int_equal(unlink(path), 0);
+	assert_false(access_may_read(&config, &stranger, "billing"));
+	assert_int_equal(rmdir(directory), 0);
 	access_names_free(config.names);
 }
 
@@ -370,6 +382,7 @@ int main(void)
 		TEST(without_a_group_file_there_are_no_groups),
 		TEST(a_changed_group_file_is_read_again),
 		TEST(the_user_named_like_the_service_reads_without_a_rule),
+		TEST(a_dynamic_user_named_like_the_service_reads_as_long_as_it_exists),
 		TEST(with_a_rule_only_those_it_names_read),
 		TEST(operators_are_those_named),
 		TEST(a_peer_is_known_by_its_credentials),
