@@ -302,7 +302,7 @@ static int start(struct daemon *daemon)
 	if (r == 0)
 		r = start_source(daemon);
 	if (r == 0)
-		r = trees_new(daemon->source, &daemon->trees);
+		r = trees_new(daemon->loop, daemon->source, &daemon->trees);
 	if (r == 0)
 		r = start_backups(daemon);
 	if (r == 0)

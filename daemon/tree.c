@@ -4,14 +4,15 @@
 #include <stdio.h>
 
 #include "daemon/log.h"
-#include "daemon/loop.h"
-#include "proto/hash.h"
+#include "daemon/trouble.h"
 
 RB_HEAD(tree_table, tree);
 
 struct trees {
 	struct tree_table table; /* by prefix */
+	unsigned n;
 	struct source *source;
+	struct troubles *troubles;
 };
 
 static int compare_trees(const struct tree *a, const struct tree *b)
@@ -21,28 +22,51 @@ static int compare_trees(const struct tree *a, const struct tree *b)
 
 ORDERED_GENERATE(tree_table, tree, link, compare_trees)
 
-int trees_new(struct source *source, struct trees **ret_trees)
+int trees_new(struct loop *loop, struct source *source, struct trees **ret_trees)
 {
 	struct trees *trees = calloc(1, sizeof(*trees));
+	int r;
 
 	if (!trees)
 		return -ENOMEM;
 	RB_INIT(&trees->table);
 	trees->source = source;
+	r = troubles_new(loop, trees, &trees->troubles);
+	if (r < 0) {
+		free(trees);
+		return r;
+	}
 	*ret_trees = trees;
 	return 0;
 }
 
 struct trees *trees_free(struct trees *trees)
 {
+	if (!trees)
+		return NULL;
+	troubles_free(trees->troubles);
 	free(trees);
 	return NULL;
+}
+
+unsigned trees_count(const struct trees *trees)
+{
+	return trees->n;
+}
+
+struct tree *trees_next(struct trees *trees, struct tree *tree)
+{
+	return tree ? RB_NEXT(tree_table, &trees->table, tree) : RB_MIN(tree_table, &trees->table);
 }
 
 static struct tree *tree_free(struct tree *tree)
 {
 	if (tree->feed)
 		tree->feed = tree->trees->source->stop(tree->feed);
+	if (tree->error.is_set)
+		trouble_leave(tree->trees->troubles, trouble_kind_of(tree->error.kind));
+	if (tree->held.set)
+		trouble_leave(tree->trees->troubles, TROUBLE_HELD);
 	kvset_unref(tree->content);
 	kvset_unref(tree->held.set);
 	free(tree->prefix);
@@ -68,6 +92,7 @@ static int tree_new(struct trees *trees, const char *prefix, struct tree **ret_t
 		return r;
 	}
 	RB_INSERT(tree_table, &trees->table, tree);
+	trees->n++;
 	*ret_tree = tree;
 	return 0;
 }
@@ -88,6 +113,7 @@ struct tree *tree_unref(struct tree *tree)
 {
 	if (tree && --tree->refs == 0) {
 		RB_REMOVE(tree_table, &tree->trees->table, tree);
+		tree->trees->n--;
 		tree_free(tree);
 	}
 	return NULL;
@@ -141,18 +167,22 @@ static void tell_observers(struct tree *tree, bool content_changed)
 
 static void mark_answered(struct tree *tree)
 {
-	if (tree->error.is_set)
-		log_info("%s: the source answers again", tree->prefix);
+	if (!tree->error.is_set)
+		return;
+	log_debug("%s: answered again", tree->prefix);
 	tree->error.is_set = false;
+	trouble_end(tree->trees->troubles, trouble_kind_of(tree->error.kind), tree, NULL);
 }
 
 /* `why` is what ended the hold, if there was one. */
 static void mark_confirmed(struct tree *tree, const char *why)
 {
 	mark_answered(tree);
-	if (tree->held.set)
-		log_warning("%s: no longer held: %s", tree->prefix, why);
-	tree->held.set = kvset_unref(tree->held.set);
+	if (tree->held.set) {
+		log_debug("%s: not held any more: %s", tree->prefix, why);
+		tree->held.set = kvset_unref(tree->held.set);
+		trouble_end(tree->trees->troubles, TROUBLE_HELD, tree, why);
+	}
 	tree->state = WIRE_LIVE;
 	tree->has_answered = true;
 	tree->confirmed_at = loop_now();
@@ -208,9 +238,12 @@ void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, cons
 	tree->held.doubt = doubt;
 	if (is_first)
 		tree->held.since = loop_now();
+	else
+		trouble_leave(tree->trees->troubles, TROUBLE_HELD);
+	tree->held.is_told = false;
 	tree->state = WIRE_HELD;
-	log_error("%s: HELD: %s; serving the last good contents of %zu keys instead of %zu",
-		tree->prefix, reason, tree->content->records.n, set->records.n);
+	log_debug("%s: is held: %s", tree->prefix, reason);
+	trouble_begin(tree->trees->troubles, TROUBLE_HELD);
 	tell_observers(tree, false);
 }
 
@@ -239,65 +272,51 @@ bool tree_accept(struct tree *tree)
 	return true;
 }
 
-static bool is_silence(enum tree_error_kind kind)
+/* What it was before, if anything, has gone over into this. */
+static void change_trouble(struct tree *tree, enum tree_error_kind kind)
 {
-	return kind == TREE_UNREACHABLE || kind == TREE_TIMEOUT;
-}
+	enum trouble_kind trouble = trouble_kind_of(kind);
 
-/*
- * One trouble is told once, however it shows: of two addresses that are away each has words of its
- * own, and a connection that is refused breaks sooner or later. Words that stay are told in time.
- */
-static bool is_worth_a_line(
-	const struct tree_error *error, enum tree_error_kind kind, uint64_t hash)
-{
-	if (!error->is_set ||
-		(error->kind != kind && !(is_silence(error->kind) && is_silence(kind))))
-		return true;
-	return hash != error->told_hash && loop_now() - error->told_at >= LIMIT_NEWS_USEC;
-}
-
-static void tell_trouble(struct tree *tree, const char *message, uint64_t hash)
-{
-	tree->error.told_at = loop_now();
-	tree->error.told_hash = hash;
-	log_warning("%s: %s; %s", tree->prefix, message,
-		tree->content ? "serving the last good contents" : "no contents yet");
+	if (tree->error.is_set && trouble_kind_of(tree->error.kind) == trouble)
+		return;
+	if (tree->error.is_set)
+		trouble_leave(tree->trees->troubles, trouble_kind_of(tree->error.kind));
+	else
+		tree->error.since = loop_now();
+	tree->error.is_told = false;
+	tree->error.is_set = true;
+	tree->error.kind = kind;
+	trouble_begin(tree->trees->troubles, trouble);
 }
 
 void tree_fail(
 	struct tree *tree, enum tree_error_kind kind, uint64_t retry_at, const char *format, ...)
 {
 	char message[sizeof(tree->error.message)];
-	bool is_news, is_line;
-	uint64_t hash;
+	bool is_news;
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
-	hash = hash_chain(0, message, strlen(message));
-	is_line = is_worth_a_line(&tree->error, kind, hash);
 	is_news = !tree->error.is_set || tree->error.kind != kind ||
 		  !std_streq(tree->error.message, message);
-	if (!tree->error.is_set)
-		tree->error.since = loop_now();
 	tree->trees->source->n_errors[kind]++;
-	tree->error.is_set = true;
-	tree->error.kind = kind;
 	tree->error.retry_at = retry_at;
 	memcpy(tree->error.message, message, sizeof(message));
 	if (tree->state == WIRE_LIVE)
 		tree->state = WIRE_STALE;
-	if (is_line)
-		tell_trouble(tree, message, hash);
-	if (is_news)
-		tell_observers(tree, false);
+	change_trouble(tree, kind);
+	tree->error.kind = kind;
+	if (!is_news)
+		return;
+	log_debug("%s: %s", tree->prefix, message);
+	tell_observers(tree, false);
 }
 
 bool tree_is_silent(const struct tree *tree)
 {
-	return tree->error.is_set && is_silence(tree->error.kind);
+	return tree->error.is_set && trouble_kind_of(tree->error.kind) == TROUBLE_SILENCE;
 }
 
 const char *tree_error_kind_name(enum tree_error_kind kind)

@@ -17,6 +17,7 @@
 
 #include "daemon/kvset.h"
 #include "daemon/list.h"
+#include "daemon/loop.h"
 #include "daemon/ordered.h"
 #include "proto/wire.h"
 
@@ -31,12 +32,11 @@ enum tree_error_kind {
 
 struct tree_error {
 	bool is_set;
+	bool is_told; /* see trouble.h */
 	enum tree_error_kind kind;
 	char message[160]; /* one line, no values, no tokens */
 	uint64_t since; /* loop_now() */
 	uint64_t retry_at; /* loop_now() */
-	uint64_t told_at; /* when a message was logged */
-	uint64_t told_hash; /* of that message */
 };
 
 /* Why an answer is held, which decides what ends it. */
@@ -49,6 +49,7 @@ enum tree_doubt {
 struct tree_held {
 	struct kvset *set; /* what the source says, NULL: nothing is held */
 	enum tree_doubt doubt;
+	bool is_told; /* see trouble.h */
 	const char *reason; /* for people, static */
 	uint64_t since; /* loop_now() */
 };
@@ -97,8 +98,12 @@ struct source {
 };
 
 struct trees; /* all trees of the daemon */
-int trees_new(struct source *source, struct trees **ret_trees);
+int trees_new(struct loop *loop, struct source *source, struct trees **ret_trees);
 struct trees *trees_free(struct trees *trees); /* no tree may be left */
+
+unsigned trees_count(const struct trees *trees);
+/* In order of prefixes; NULL: the first, and behind the last. */
+struct tree *trees_next(struct trees *trees, struct tree *tree);
 
 /* The tree of a prefix, started when new; give back with tree_unref. */
 int trees_get(struct trees *trees, const char *prefix, struct tree **ret_tree);

@@ -79,7 +79,8 @@
 #define LIMIT_RETRY_MAX_USEC 30000000 /* cap of the exponential part */
 #define LIMIT_SMALL_TREE                                                                           \
 	(16u << 10) /* Consul resends the body at each time-out: above, wait grows */
-#define LIMIT_NEWS_USEC 60000000 /* other words for the same trouble are logged this far apart */
+#define LIMIT_GATHER_USEC 1000000 /* what hits many prefixes hits them within this */
+#define LIMIT_NEWS_USEC 60000000 /* what is new in a trouble is logged this far apart */
 #define LIMIT_POLL_HOLD_USEC 7000000 /* a server waits this long for a leader: rpc_hold_timeout */
 #define LIMIT_POLL_SLACK_USEC 6000000 /* of a deadline: network, a busy agent */
 #define LIMIT_BODY_USEC 60000000 /* from the head of an answer to its end: no drip-feed */

@@ -315,3 +315,59 @@ def test_fault_19_daemon_restart_loop(daemon, consul_factory, rounds):
         slots.put(f"config/{names[8]}/group/key0", "changed")
         running.wait_value(names[8], "group/key0", "changed", PROMPT)
     assert slots.lasting <= BUDGET
+
+
+def told(running, start):
+    """What the log has of warnings and errors since then, and of their end."""
+    return [line.partition(": ")[2] for line in running.log()[start:].splitlines()
+            if line.startswith(("consulcfgd: warning: ", "consulcfgd: error: ")) or "answers again" in line]
+
+
+def wait_states(running, names, state, deadline=30):
+    def are_all():
+        return {entry["state"] for entry in running.status()["services"]} == {state}
+    wait_until(are_all, deadline, lambda: f"{len(names)} services to be {state}", interval=0.1)
+
+
+def test_an_outage_with_many_services_is_one_line(daemon, consul_factory):
+    """Two hundred services lose their agent: a line for the outage, one for its end, none for each service."""
+    agent = consul_factory()
+    names = [f"svc-{number:03d}" for number in range(200)]
+    fill(agent, names, 2)
+    running = daemon(source=f"consul:{agent.url}", log_level="info")
+    fleet = Fleet(running.socket, names)
+    wait_doorbells(running, agent)
+    start = len(running.log())
+    agent.kill9()
+    wait_states(running, names, "stale")
+    wait_until(lambda: told(running, start), 5, "a line on the outage")
+    holds_for(lambda: len(told(running, start)) == 1, 5, lambda: f"a single line: {told(running, start)}")
+    line, = told(running, start)
+    assert line.startswith("warning: ") and "of 200 prefixes: cannot reach Consul at" in line, line
+    assert "serving the last good contents" in line
+    agent.restart()
+    wait_states(running, names, "live")
+    lines = told(running, start)
+    assert len(lines) == 2, lines
+    assert lines[1] == "info: all of 200 prefixes: the source answers again"
+    fleet.close()
+
+
+def test_a_refusal_of_many_services_is_one_line(daemon, consul_factory):
+    """Two hundred services lose their token: 403 for each of them."""
+    agent = consul_factory(acl=True)
+    names = [f"svc-{number:03d}" for number in range(200)]
+    fill(agent, names, 2)
+    agent.policy("reader", 'key_prefix "config/" { policy = "read" }')
+    token, accessor = agent.create_token("reader")
+    running = daemon(source=f"consul:{agent.url}", env={"CONSUL_HTTP_TOKEN": token}, log_level="info",
+                     config="[consul]\nwait = 2s\n")
+    fleet = Fleet(running.socket, names)
+    wait_doorbells(running, agent)
+    start = len(running.log())
+    agent.delete_token(accessor)
+    wait_states(running, names, "stale")
+    assert {entry["last_error"]["kind"] for entry in running.status()["services"]} == {"denied"}
+    lines = [line for line in told(running, start) if line.startswith("warning: ")]
+    assert len(lines) == 1 and "prefixes: Consul at" in lines[0] and "403" in lines[0], lines
+    fleet.close()

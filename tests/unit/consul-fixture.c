@@ -31,7 +31,7 @@ int consul_fixture_set_up(void **state)
 	f->config.max_service = 1 << 20;
 	assert_int_equal(loop_new(&f->loop), 0);
 	assert_int_equal(consul_source_new(f->loop, &f->config, &f->source), 0);
-	assert_int_equal(trees_new(f->source, &f->trees), 0);
+	assert_int_equal(trees_new(f->loop, f->source, &f->trees), 0);
 	assert_int_equal(trees_get(f->trees, FIXTURE_PREFIX, &f->tree), 0);
 	f->observer.fn = on_change;
 	f->observer.userdata = f;

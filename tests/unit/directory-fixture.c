@@ -110,7 +110,7 @@ int directory_fixture_tear_down(void **state)
 void fixture_start(struct directory_fixture *f)
 {
 	assert_int_equal(directory_source_new(f->loop, &f->config, &f->source), 0);
-	assert_int_equal(trees_new(f->source, &f->trees), 0);
+	assert_int_equal(trees_new(f->loop, f->source, &f->trees), 0);
 	assert_int_equal(trees_get(f->trees, PREFIX, &f->tree), 0);
 	f->observer.fn = on_change;
 	f->observer.userdata = f;

@@ -46,7 +46,7 @@ int fixture_set_up(void **state)
 	assert_int_equal(loop_new(&f->loop), 0);
 	assert_int_equal(loop_timer_new(f->loop, on_tick, f, &f->tick), 0);
 	fake_source_init(&f->fake);
-	assert_int_equal(trees_new(&f->fake.source, &f->trees), 0);
+	assert_int_equal(trees_new(f->loop, &f->fake.source, &f->trees), 0);
 	memcpy(f->rules, rules, sizeof(rules));
 	f->nobody.kind = ACCESS_NOBODY;
 	f->rules[1].access = nobody;

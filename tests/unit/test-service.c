@@ -63,7 +63,7 @@ static int set_up(void **state)
 	assert_int_equal(loop_new(&f->loop), 0);
 	assert_int_equal(loop_timer_new(f->loop, on_tick, f, &f->tick), 0);
 	fake_source_init(&f->fake);
-	assert_int_equal(trees_new(&f->fake.source, &f->trees), 0);
+	assert_int_equal(trees_new(f->loop, &f->fake.source, &f->trees), 0);
 	f->rule = (struct config_rule){ .glob = glob, .layers = { common, own }, .n_layers = 2 };
 	f->config.rules = &f->rule;
 	f->config.n_rules = 1;

@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include "fake-loop.h"
 #include "fake-source.h"
 
 struct heard {
@@ -19,6 +20,7 @@ static void on_change(struct tree *tree, bool content_changed, void *userdata)
 }
 
 struct fixture {
+	struct loop *loop;
 	struct fake_source fake;
 	struct trees *trees;
 	struct tree *tree;
@@ -30,8 +32,9 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
+	assert_int_equal(loop_new(&f->loop), 0);
 	fake_source_init(&f->fake);
-	assert_int_equal(trees_new(&f->fake.source, &f->trees), 0);
+	assert_int_equal(trees_new(f->loop, &f->fake.source, &f->trees), 0);
 	assert_int_equal(trees_get(f->trees, "config/a/", &f->tree), 0);
 	f->observer.fn = on_change;
 	f->observer.userdata = &f->heard;
@@ -47,6 +50,7 @@ static int tear_down(void **state)
 	tree_unobserve(&f->observer);
 	tree_unref(f->tree);
 	trees_free(f->trees);
+	loop_free(f->loop);
 	free(f);
 	return 0;
 }

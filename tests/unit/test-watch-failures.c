@@ -179,46 +179,6 @@ static void another_address_is_tried_when_one_does_not_answer(void **state)
 	assert_non_null(strstr(consul_fixture_expect_read(false)->url, "http://127.0.0.1:8500/"));
 }
 
-static unsigned n_lines(struct consul_fixture *f, unsigned n_failures, const char *const words[2])
-{
-	uint64_t told_at = f->tree->error.told_at;
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < n_failures; i++) {
-		fake_http_fail(consul_fixture_expect_retry(f),
-			i % 3 == 0 ? -ETIMEDOUT : -ECONNREFUSED, words[i % 2]);
-		n += f->tree->error.told_at != told_at;
-		told_at = f->tree->error.told_at;
-	}
-	return n;
-}
-
-static void one_trouble_is_one_line_whatever_its_words(void **state)
-{
-	static const char *const changing[] = { "refused", "no answer" }, *const same[] = {
-		"refused", "refused"
-	};
-	struct consul_fixture *f = *state;
-	uint64_t began;
-	unsigned n;
-
-	consul_fixture_load(f);
-	fake_loop_advance(5);
-	fake_http_fail(consul_fixture_expect_poll("&index=10&"), -ECONNRESET, "refused");
-	began = f->tree->error.told_at;
-	assert_int_equal(began, loop_now());
-	assert_int_equal(n_lines(f, 40, changing), 0);
-	assert_true(loop_now() - began < 60 * USEC_PER_SEC);
-	fake_http_answer(consul_fixture_expect_retry(f), 403, NULL, "ACL not found");
-	assert_int_equal(f->tree->error.told_at, loop_now()); /* another trouble */
-	fake_http_fail(consul_fixture_expect_retry(f), -ECONNREFUSED, "refused");
-	assert_int_equal(f->tree->error.told_at, loop_now());
-	assert_int_equal(n_lines(f, 10, same), 0);
-	began = f->tree->error.told_at;
-	n = n_lines(f, 90, changing);
-	assert_in_range(n, 2, (loop_now() - began) / (60 * USEC_PER_SEC));
-}
-
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, consul_fixture_set_up, consul_fixture_tear_down)
 
@@ -230,7 +190,6 @@ int main(void)
 		CASE(every_failure_keeps_the_contents),
 		CASE(limits_are_told_as_such),
 		CASE(retries_are_soon_at_first_and_never_far_apart),
-		CASE(one_trouble_is_one_line_whatever_its_words),
 		CASE(a_token_file_without_a_token_asks_nobody),
 		CASE(another_address_is_tried_when_one_does_not_answer),
 	};
