@@ -62,15 +62,20 @@ static void refuse_opening(const struct request *request, int error)
 {
 	const struct reply *reply = &request->reply;
 	const struct session *session = reply->session;
+	const struct user *user = session->user;
 
 	if (error == -EMFILE)
 		reply_text(reply, WIRE_LIMIT,
 			"this connection keeps %d services open; close one first",
 			LIMIT_SESSION_SERVICES);
-	else if (error == -EDQUOT)
+	else if (error == -EDQUOT && user->n_absent >= LIMIT_ABSENT_PER_USER)
 		reply_text(reply, WIRE_LIMIT,
 			"user %u has %d services without keys open; close one first",
-			(unsigned)session->peer.uid, LIMIT_ABSENT_PER_USER);
+			(unsigned)user->uid, LIMIT_ABSENT_PER_USER);
+	else if (error == -EDQUOT)
+		reply_text(reply, WIRE_LIMIT,
+			"user %u has %d services open that have not loaded; wait, or close one",
+			(unsigned)user->uid, LIMIT_LOADING_PER_USER);
 	else if (error == -ENOBUFS)
 		reply_text(reply, WIRE_LIMIT,
 			"the daemon serves max_services=%u services already; raise it in "

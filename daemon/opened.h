@@ -35,7 +35,8 @@ struct opened *opened_find(struct openings *openings, const char *name, size_t n
 /*
  * Opens a service of which opened_find() knows nothing; the name is a valid one and the session's
  * user may read it, or it is hidden from that user. -EMFILE: the session has
- * LIMIT_SESSION_SERVICES; -EDQUOT: its user has LIMIT_ABSENT_PER_USER; -ENOBUFS: the daemon has
+ * LIMIT_SESSION_SERVICES; -EDQUOT: its user has LIMIT_ABSENT_PER_USER, or as many that load as
+ * LIMIT_LOADING_PER_USER says; -ENOBUFS: the daemon has
  * max_services; -ENOMEM; what the source says.
  */
 int opened_new(struct session *session, const char *name, size_t name_len, bool is_hidden,

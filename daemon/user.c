@@ -11,26 +11,44 @@ static struct absent *find_absent(const struct user *user, const struct service 
 	return NULL;
 }
 
+static unsigned *count_of(struct absent *absent)
+{
+	return absent->is_loading ? &absent->user->n_loading : &absent->user->n_absent;
+}
+
 static void uncount(struct absent *absent)
 {
 	if (list_is_empty(&absent->link))
 		return;
+	--*count_of(absent);
 	list_unlink(&absent->link);
-	absent->user->n_absent--;
+	service_remove_waiter(&absent->waiter);
 }
 
-/* Services that got keys since they were opened are no longer the user's burden. */
-static void sweep(struct user *user)
+/* It has loaded, or what had no keys has some: such are no burden. */
+static void on_published(struct service *service, void *userdata)
 {
-	struct list *node = user->absent.next;
+	struct absent *absent = userdata;
 
-	while (node != &user->absent) {
-		struct absent *absent = LIST_ENTRY(node, struct absent, link);
-
-		node = node->next;
-		if (!user_is_absent(absent->service))
-			uncount(absent);
+	if (!user_is_absent(service)) {
+		uncount(absent);
+		return;
 	}
+	--*count_of(absent);
+	absent->is_loading = false;
+	++*count_of(absent);
+}
+
+static void add(struct absent *absent, struct user *user, struct service *service)
+{
+	absent->user = user;
+	absent->service = service;
+	absent->is_loading = !service->snapshot;
+	++*count_of(absent);
+	list_append(&user->absent, &absent->link);
+	absent->waiter.fn = on_published;
+	absent->waiter.userdata = absent;
+	service_add_waiter(service, &absent->waiter);
 }
 
 void users_init(struct users *users)
@@ -82,9 +100,10 @@ bool user_is_absent(const struct service *service)
 
 bool user_may_open_absent(struct user *user, const struct service *service)
 {
-	if (user->n_absent >= LIMIT_ABSENT_PER_USER)
-		sweep(user);
-	return user->n_absent < LIMIT_ABSENT_PER_USER || find_absent(user, service);
+	if (user->n_absent < LIMIT_ABSENT_PER_USER &&
+		((service && service->snapshot) || user->n_loading < LIMIT_LOADING_PER_USER))
+		return true;
+	return find_absent(user, service);
 }
 
 int user_add_absent(struct user *user, struct service *service, struct absent **ret_absent)
@@ -95,10 +114,7 @@ int user_add_absent(struct user *user, struct service *service, struct absent **
 		absent = calloc(1, sizeof(*absent));
 		if (!absent)
 			return -ENOMEM;
-		absent->user = user;
-		absent->service = service;
-		list_append(&user->absent, &absent->link);
-		user->n_absent++;
+		add(absent, user, service);
 	}
 	absent->n_sessions++;
 	*ret_absent = absent;

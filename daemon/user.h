@@ -23,15 +23,18 @@ struct user {
 	unsigned n_clients; /* the user is freed with the last one */
 	size_t n_buffered; /* bytes */
 	struct list absent; /* absent::link */
-	unsigned n_absent;
+	unsigned n_loading; /* of them: the source has not answered */
+	unsigned n_absent; /* it has: there are no keys */
 };
 
-/* A service without keys that at least one session of this user keeps open. */
+/* A service without keys, or none yet, that at least one session of this user keeps open. */
 struct absent {
 	struct list link; /* user::absent, until the service turns out to have keys */
 	struct user *user;
 	struct service *service;
+	struct service_waiter waiter;
 	unsigned n_sessions;
+	bool is_loading;
 };
 
 void users_init(struct users *users);
@@ -43,7 +46,11 @@ void user_remove_client(struct user *user);
 /* Has no keys, or none yet. */
 bool user_is_absent(const struct service *service);
 
-/* Whether the user may open this service (NULL: one that is not running), if it has no keys. */
+/*
+ * Whether the user may open this service (NULL: one that is not running), which has no keys, or
+ * none yet: whether it has any is known when it has loaded, and a host opens all that it runs at
+ * once.
+ */
 bool user_may_open_absent(struct user *user, const struct service *service);
 int user_add_absent(struct user *user, struct service *service, struct absent **ret_absent);
 void user_remove_absent(struct absent *absent); /* NULL is fine */

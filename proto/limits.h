@@ -31,6 +31,7 @@
 #define LIMIT_PENDING_REQUESTS 1024 /* requests of one client that wait for data (OPEN, WATCH) */
 #define LIMIT_SESSION_SERVICES 256 /* services that one connection may keep alive */
 #define LIMIT_ABSENT_PER_USER 1024 /* opened services without a key, per user: names are free */
+#define LIMIT_LOADING_PER_USER 4096 /* opened ones that may yet have keys: a host that starts */
 #define LIMIT_CLIENTS_PER_USER 4096 /* default of max_clients_per_user; root is exempt */
 #define LIMIT_PASSED_SOCKETS 256 /* of the service manager: an unbounded list is a mistake */
 #define LIMIT_BACKLOG 1024 /* connections the kernel queues while the loop is busy */

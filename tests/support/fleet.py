@@ -8,7 +8,6 @@ import time
 
 HELLO, OPEN, GET, WATCH = 1, 2, 4, 7
 PER_CONNECTION = 256  # services that the daemon keeps open for one
-AT_ONCE = 20  # requests on the way per connection: a service that loads counts as one without keys
 
 
 class Fleet:
@@ -17,13 +16,18 @@ class Fleet:
     `changed` maps a service to the time (monotonic) of its newest generation's arrival; poll() reads what has come.
     """
 
-    def __init__(self, path, services, deadline=120.0):
+    def __init__(self, path, services, at_once=20, wait=True):
         self.selector = selectors.DefaultSelector()
         self.changed = {}
         self.generation = {}
         self.n_replies = 0
+        self.at_once = at_once  # requests on the way per connection
         self.links = [Link(self, path, services[start:start + PER_CONNECTION])
                       for start in range(0, len(services), PER_CONNECTION)]
+        if wait:
+            self.wait_open()
+
+    def wait_open(self, deadline=120.0):
         end = time.monotonic() + deadline
         while not all(link.is_open for link in self.links):
             assert time.monotonic() < end, f"{sum(len(link.todo) for link in self.links)} services have no data"
@@ -73,7 +77,7 @@ class Link:
         self.socket.sendall(struct.pack("<IHHI", len(payload), op, 0, tag) + payload)
 
     def ask(self):
-        while self.todo and self.n_asked - self.n_open < AT_ONCE:
+        while self.todo and self.n_asked - self.n_open < self.fleet.at_once:
             number = self.todo.pop(0)
             self.n_asked += 1
             self.send(OPEN, number, struct.pack("<I", 120_000) + self.services[number].encode())

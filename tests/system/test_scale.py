@@ -103,6 +103,23 @@ def test_more_services_than_connections(daemon, consul_factory, count):
     assert slots.lasting <= BUDGET
 
 
+def test_a_user_opens_two_thousand_services_at_once(daemon, consul_factory):
+    """All are asked for before the first has an answer: none is refused for want of keys that have not come yet."""
+    agent = consul_factory()
+    names = [f"svc-{number:04d}" for number in range(2000)]
+    fill(agent, names, 2)
+    running = daemon(source=f"consul:{agent.url}", log_level="warning", config="[service *]\nbackup=no\n")
+    with agent.stop_cont():
+        fleet = Fleet(running.socket, names, at_once=256, wait=False)
+        wait_until(lambda: len(running.status()["services"]) == len(names), 30, "all services to be asked for")
+        assert {entry["state"] for entry in running.status()["services"]} == {"loading"}
+    fleet.wait_open()
+    start = time.monotonic()
+    agent.put(f"config/{names[1999]}/group/key0", "changed")
+    fleet.wait([names[1999]], start, PROMPT)
+    fleet.close()
+
+
 def test_services_that_come_and_go(daemon, consul_factory):
     """Prefixes of doorbells are chosen anew again and again; nobody misses a change, and no poll is one too many."""
     agent = consul_factory()

@@ -4,7 +4,8 @@
 #include "proto/limits.h"
 
 static struct users users;
-static struct service services[LIMIT_ABSENT_PER_USER + 1];
+static struct service services[LIMIT_LOADING_PER_USER + LIMIT_ABSENT_PER_USER + 1];
+static struct absent *absents[ARRAY_SIZE(services)];
 static struct snapshot empty, filled = { .image = { .n_entries = 1 } };
 
 static int set_up(void **state)
@@ -12,6 +13,8 @@ static int set_up(void **state)
 	(void)state;
 	users_init(&users);
 	memset(services, 0, sizeof(services));
+	for (unsigned i = 0; i < ARRAY_SIZE(services); i++)
+		list_init(&services[i].waiters);
 	return 0;
 }
 
@@ -85,6 +88,45 @@ static void a_user_begins_anew_when_its_last_client_went(void **state)
 	user_remove_client(user);
 }
 
+/* As a publication does it. */
+static void publish(struct service *service, struct snapshot *snapshot)
+{
+	struct list waiting = LIST_INIT(waiting);
+
+	service->snapshot = snapshot;
+	list_splice(&waiting, &service->waiters);
+	while (!list_is_empty(&waiting)) {
+		struct service_waiter *waiter =
+			LIST_ENTRY(waiting.next, struct service_waiter, link);
+
+		list_unlink(&waiter->link);
+		list_append(&service->waiters, &waiter->link);
+		waiter->fn(service, waiter->userdata);
+	}
+}
+
+/* The next n services, which are loading. */
+static void open_some(struct user *user, unsigned first, unsigned n)
+{
+	for (unsigned i = first; i < first + n; i++) {
+		assert_true(user_may_open_absent(user, &services[i]));
+		assert_true(user_may_open_absent(user, NULL));
+		absents[i] = add_absent(user, &services[i]);
+	}
+}
+
+static void close_some(unsigned first, unsigned n)
+{
+	for (unsigned i = first; i < first + n; i++)
+		user_remove_absent(absents[i]);
+}
+
+static void publish_some(unsigned first, unsigned n, struct snapshot *snapshot)
+{
+	for (unsigned i = first; i < first + n; i++)
+		publish(&services[i], snapshot);
+}
+
 static void a_service_without_keys_or_none_yet_is_absent(void **state)
 {
 	(void)state;
@@ -102,58 +144,79 @@ static void sessions_of_one_absent_service_count_once(void **state)
 
 	(void)state;
 	assert_ptr_equal(add_absent(user, &services[0]), absent);
-	assert_int_equal(user->n_absent, 1);
+	assert_int_equal(user->n_loading, 1);
 	user_remove_absent(absent);
-	assert_int_equal(user->n_absent, 1);
+	assert_int_equal(user->n_loading, 1);
 	user_remove_absent(absent);
-	assert_int_equal(user->n_absent, 0);
+	assert_int_equal(user->n_loading, 0);
+	assert_true(list_is_empty(&services[0].waiters));
 	user_remove_absent(NULL);
 	user_remove_client(user);
 }
 
 static void at_the_limit_only_what_is_open_may_be_opened(void **state)
 {
-	static struct absent *absents[LIMIT_ABSENT_PER_USER];
 	struct user *user = add_client(1000), *other = add_client(1001);
 	struct service *next = &services[LIMIT_ABSENT_PER_USER];
 
 	(void)state;
-	for (unsigned i = 0; i < LIMIT_ABSENT_PER_USER; i++) {
-		assert_true(user_may_open_absent(user, &services[i]));
-		assert_true(user_may_open_absent(user, NULL));
-		absents[i] = add_absent(user, &services[i]);
-	}
+	open_some(user, 0, LIMIT_ABSENT_PER_USER);
+	publish_some(0, LIMIT_ABSENT_PER_USER, &empty);
+	assert_int_equal(user->n_absent, LIMIT_ABSENT_PER_USER);
+	assert_int_equal(user->n_loading, 0);
 	assert_false(user_may_open_absent(user, next));
 	assert_false(user_may_open_absent(user, NULL));
 	assert_true(user_may_open_absent(user, &services[7]));
 	assert_true(user_may_open_absent(other, next));
 	user_remove_absent(absents[0]);
 	assert_true(user_may_open_absent(user, next));
-	for (unsigned i = 1; i < LIMIT_ABSENT_PER_USER; i++)
-		user_remove_absent(absents[i]);
+	close_some(1, LIMIT_ABSENT_PER_USER - 1);
 	assert_int_equal(user->n_absent, 0);
 	user_remove_client(user);
 	user_remove_client(other);
 }
 
+static void services_that_load_have_a_limit_of_their_own(void **state)
+{
+	struct user *user = add_client(1000);
+	struct service *next = &services[LIMIT_LOADING_PER_USER];
+
+	(void)state;
+	open_some(user, 0, LIMIT_LOADING_PER_USER);
+	assert_false(user_may_open_absent(user, next));
+	assert_false(user_may_open_absent(user, NULL));
+	assert_true(user_may_open_absent(user, &services[7]));
+	next->snapshot = &empty; /* of somebody else */
+	assert_true(user_may_open_absent(user, next));
+	publish(&services[0], &filled);
+	assert_true(user_may_open_absent(user, NULL));
+	/* More turn out to have no keys than may be opened: these stay, no other one comes. */
+	publish_some(1, LIMIT_LOADING_PER_USER - 1, &empty);
+	assert_int_equal(user->n_loading, 0);
+	assert_false(user_may_open_absent(user, NULL));
+	assert_false(user_may_open_absent(user, next));
+	close_some(0, LIMIT_LOADING_PER_USER);
+	assert_int_equal(user->n_absent, 0);
+	user_remove_client(user);
+}
+
 static void services_that_got_keys_make_room(void **state)
 {
-	static struct absent *absents[LIMIT_ABSENT_PER_USER];
 	struct user *user = add_client(1000);
 	struct service *next = &services[LIMIT_ABSENT_PER_USER];
 
 	(void)state;
-	for (unsigned i = 0; i < LIMIT_ABSENT_PER_USER; i++)
-		absents[i] = add_absent(user, &services[i]);
-	services[0].snapshot = &filled;
-	services[500].snapshot = &filled;
-	services[501].snapshot = &filled;
-	services[1].snapshot = &empty;
+	open_some(user, 0, LIMIT_ABSENT_PER_USER);
+	publish_some(0, LIMIT_ABSENT_PER_USER, &empty);
+	publish(&services[0], &filled);
+	publish(&services[500], &filled);
+	publish(&services[501], &filled);
+	publish(&services[1], &empty);
 	assert_true(user_may_open_absent(user, next));
 	assert_int_equal(user->n_absent, LIMIT_ABSENT_PER_USER - 3);
 	/* Those that count no more are not counted down again when their sessions go. */
-	for (unsigned i = 0; i < LIMIT_ABSENT_PER_USER; i++)
-		user_remove_absent(absents[i]);
+	publish(&services[0], &empty);
+	close_some(0, LIMIT_ABSENT_PER_USER);
 	assert_int_equal(user->n_absent, 0);
 	assert_true(list_is_empty(&user->absent));
 	user_remove_client(user);
@@ -170,6 +233,7 @@ int main(void)
 		TEST(a_service_without_keys_or_none_yet_is_absent),
 		TEST(sessions_of_one_absent_service_count_once),
 		TEST(at_the_limit_only_what_is_open_may_be_opened),
+		TEST(services_that_load_have_a_limit_of_their_own),
 		TEST(services_that_got_keys_make_room),
 	};
 
