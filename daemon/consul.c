@@ -416,11 +416,13 @@ int consul_loss_step(struct consul_loss *loss, size_t max_entries)
 	return 1;
 }
 
-bool consul_is_lost_store(const struct tree *tree, const struct kvset *fresh)
+bool consul_is_lost_store(const struct tree *tree, const struct kvset *fresh, uint64_t store_index)
 {
+	uint64_t index = MAX(fresh->index, store_index);
+
 	if (fresh->records.n > 0 || tree->content->records.n == 0)
 		return false;
-	return fresh->index <= tree->content->index ||
+	return index <= tree->content->index ||
 	       (tree->held.set && tree->held.doubt == TREE_DATA_LOST);
 }
 

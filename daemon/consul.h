@@ -114,11 +114,15 @@ void consul_loss_init(
 int consul_loss_step(struct consul_loss *loss, size_t max_entries); /* 1: more to do, 0: done */
 
 /*
- * There is nothing, each key is absent by itself, too, and the index is not above what is held, or
+ * There is nothing, each key is absent by itself, too, and the store is not above what is held, or
  * was not when the tree was held for this: a cluster that lost its data or was put back, where
  * unrelated writes may raise the index at any time. Never a deletion.
+ *
+ * store_index is that of the keys' own answers. The one of the prefix says less: where a key was
+ * deleted a while ago and then all that begins with a part of the prefix, 1.8.7 shows the older of
+ * the two deletions, which may lie before what is held.
  */
-bool consul_is_lost_store(const struct tree *tree, const struct kvset *fresh);
+bool consul_is_lost_store(const struct tree *tree, const struct kvset *fresh, uint64_t store_index);
 
 /* What is held already, for a reason that asking for keys once more would only tell again. */
 bool consul_is_held(const struct tree *tree, const struct kvset *fresh);

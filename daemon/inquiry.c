@@ -21,6 +21,7 @@ struct inquiry {
 	bool is_confirmed;
 	unsigned n_asked;
 	bool is_hidden, is_unclear; /* of a key that was asked for */
+	uint64_t index; /* the lowest of their answers */
 };
 
 static void conclude(struct inquiry *inquiry, enum inquiry_finding finding)
@@ -76,6 +77,7 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 	}
 	inquiry->is_hidden |= is_hidden;
 	inquiry->is_unclear |= answer->is_good && !answer->is_absent;
+	inquiry->index = MIN(inquiry->index, answer->index);
 	ask(inquiry);
 }
 
@@ -136,6 +138,7 @@ void inquiry_begin(struct inquiry *inquiry, enum agent_pool pool, struct kvset *
 	inquiry->is_confirmed = is_confirmed;
 	inquiry->n_asked = 0;
 	inquiry->is_hidden = inquiry->is_unclear = false;
+	inquiry->index = UINT64_MAX;
 	consul_loss_init(&inquiry->loss, held, fresh);
 	count(inquiry);
 }
@@ -146,6 +149,11 @@ void inquiry_stop(struct inquiry *inquiry)
 	loop_timer_disarm(inquiry->timer);
 	inquiry->held = kvset_unref(inquiry->held);
 	inquiry->fresh = kvset_unref(inquiry->fresh);
+}
+
+uint64_t inquiry_index(const struct inquiry *inquiry)
+{
+	return inquiry->index;
 }
 
 uint64_t inquiry_due_at(const struct inquiry *inquiry)

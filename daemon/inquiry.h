@@ -11,7 +11,8 @@
  *            \--anything else: unclear
  *
  * Measured on 1.8.7: a recursive read leaves out what the token may not see, as if it were deleted;
- * the read of a single key says 403 for a hidden one and 404 for a deleted one.
+ * the read of a single key says 403 for a hidden one and 404 for a deleted one, with the index of
+ * the whole store.
  */
 #pragma once
 
@@ -41,6 +42,9 @@ struct inquiry *inquiry_free(struct inquiry *inquiry);
 void inquiry_begin(struct inquiry *inquiry, enum agent_pool pool, struct kvset *held,
 	struct kvset *fresh, bool is_confirmed);
 void inquiry_stop(struct inquiry *inquiry);
+
+/* Of INQUIRY_DELETED: the store was at this index, or above, when it had none of the keys. */
+uint64_t inquiry_index(const struct inquiry *inquiry);
 
 /* loop_now() time by which something must happen. */
 uint64_t inquiry_due_at(const struct inquiry *inquiry);

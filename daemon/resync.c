@@ -135,7 +135,8 @@ static void on_finding(enum inquiry_finding finding, void *userdata)
 		hold(resync, TREE_ACCESS_LOST, consul_words_access_lost);
 	else if (finding == INQUIRY_UNCLEAR)
 		hold(resync, TREE_UNCLEAR, consul_words_unclear);
-	else if (consul_is_lost_store(resync->tree, resync->fresh))
+	else if (finding == INQUIRY_DELETED &&
+		 consul_is_lost_store(resync->tree, resync->fresh, inquiry_index(resync->inquiry)))
 		hold(resync, TREE_DATA_LOST, consul_words_data_lost);
 	else
 		repair(resync);

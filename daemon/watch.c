@@ -253,7 +253,8 @@ static void on_finding(enum inquiry_finding finding, void *userdata)
 		apply_candidate(watch);
 		break;
 	case INQUIRY_DELETED:
-		if (consul_is_lost_store(watch->tree, watch->candidate))
+		if (consul_is_lost_store(
+			    watch->tree, watch->candidate, inquiry_index(watch->inquiry)))
 			withhold(watch, TAKE_PTR(watch->candidate), TREE_DATA_LOST,
 				consul_words_data_lost);
 		else

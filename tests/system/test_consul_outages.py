@@ -345,6 +345,36 @@ def test_snapshot_of_a_store_without_the_keys(daemon, consul_factory, service_na
     running.wait_value(service_name, "a", "3", FRESH)
 
 
+@pytest.mark.parametrize("beside", [0, pytest.param(40, id="behind doorbells")])
+def test_all_deleted_by_a_part_of_the_prefix(daemon, consul_factory, service_name, prefix, beside):
+    """1.8.7 then shows the index of an older deletion, below that of the last good contents: gone all the same, not held.
+
+    Such a deletion wakes no poll of the prefix itself: a poll of its own sees it at the end of its wait.
+    """
+    agent = consul_factory()
+    for key in "abc":
+        agent.put(prefix + key, "1")
+    agent.put("config/beside/a", "1")
+    agent.delete(prefix + "c")
+    agent.put(prefix + "a", "2")
+    for number in range(beside):
+        agent.put(f"config/beside-{number}/a", "1")
+    others = "".join(f"preload=beside-{number}\n" for number in range(beside))
+    running = daemon(source=f"consul:{agent.url}", config=f"[consul]\nwait=1s\n[services]\npreload=beside\n{others}")
+    assert running.listing(service_name) == {"a": "2", "b": "1"}
+    index = running.service(service_name)["index"]
+    agent.delete(prefix.rstrip("/"), recurse=True)
+    answer = agent.kv(prefix, recurse=True, consistent=True)
+    assert answer.status == 404 and answer.index < index, "this Consul shows no older deletion"
+    running.wait_value(service_name, "a", None, BACK)
+    entry = running.wait_state(service_name, "live", BACK)
+    assert entry["held"] is None and entry["keys"] == 0
+    assert "HELD" not in running.log()
+    agent.put(prefix + "a", "3")
+    running.wait_value(service_name, "a", "3", BACK)
+    assert running.get("beside", "a") == "1"
+
+
 @pytest.mark.long
 @pytest.mark.timeout(120)
 def test_cluster_wiped(daemon, consul_factory, service_name, prefix):

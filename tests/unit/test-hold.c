@@ -287,6 +287,34 @@ static void an_absence_at_an_old_index_is_never_a_deletion(void **state)
 	consul_fixture_expect_poll("&index=6&");
 }
 
+/* 1.8.7 shows an older deletion's index where all was deleted by a part of the prefix. */
+static void an_absence_at_an_old_index_in_a_newer_store_is_a_deletion(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	consul_fixture_answer(consul_fixture_expect_read(true), "12", "a=2", "b=1", NULL);
+	fake_http_answer(consul_fixture_expect_poll("&index=12&"), 404, "11", "");
+	fake_http_answer(consul_fixture_expect_read(true), 404, "11", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, "14", "");
+	consul_fixture_assert_content(f, "a=2", "b=1", NULL);
+	fake_http_answer(consul_fixture_expect_probe(READS, "b"), 404, "13", "");
+	consul_fixture_assert_content(f, NULL);
+	assert_int_equal(f->tree->state, WIRE_LIVE);
+}
+
+static void one_key_at_an_old_index_makes_an_absence_no_deletion(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	consul_fixture_answer(consul_fixture_expect_read(true), "12", "a=2", "b=1", NULL);
+	fake_http_answer(consul_fixture_expect_poll("&index=12&"), 404, "11", "");
+	fake_http_answer(consul_fixture_expect_read(true), 404, "11", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, "12", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "b"), 404, "13", "");
+	consul_fixture_assert_held(f, TREE_DATA_LOST, 0, DATA_LOST);
+	consul_fixture_assert_content(f, "a=2", "b=1", NULL);
+}
+
 static void a_time_to_hold_does_not_make_lost_data_a_deletion(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -381,6 +409,8 @@ int main(void)
 		CASE(keys_that_cannot_be_asked_for_are_no_samples),
 		CASE(an_index_that_went_backwards_makes_any_loss_suspicious),
 		CASE(an_absence_at_an_old_index_is_never_a_deletion),
+		CASE(an_absence_at_an_old_index_in_a_newer_store_is_a_deletion),
+		CASE(one_key_at_an_old_index_makes_an_absence_no_deletion),
 		CASE(a_time_to_hold_does_not_make_lost_data_a_deletion),
 		CASE(answers_that_disagree_are_asked_for_until_two_agree),
 		CASE(an_outage_ends_no_hold),
