@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from support import net
+from support import net, process
 from support.fleet import Fleet
 from support.process import holds_for, wait_until
 
@@ -117,6 +117,72 @@ def test_a_user_opens_two_thousand_services_at_once(daemon, consul_factory):
     start = time.monotonic()
     agent.put(f"config/{names[1999]}/group/key0", "changed")
     fleet.wait([names[1999]], start, PROMPT)
+    fleet.close()
+
+
+class Storm:
+    """Writes numbers into one key over some connections, as fast as they go, until it is left; `last` is the newest."""
+
+    def __init__(self, agent, key, n_writers=4):
+        self.agent, self.key = agent, key
+        self.lock = threading.Lock()
+        self.n = 0
+        self.last = None
+        self.is_over = threading.Event()
+        self.threads = [threading.Thread(target=self.write) for _ in range(n_writers)]
+
+    def write(self):
+        link = http.client.HTTPConnection(self.agent.host, self.agent.http_port, timeout=20)
+        while not self.is_over.is_set():
+            with self.lock:
+                self.n += 1
+                number = self.n
+            link.request("PUT", "/v1/kv/" + self.key, body=str(number))
+            assert link.getresponse().read().strip() == b"true"
+        link.close()
+
+    def __enter__(self):
+        self.began = time.monotonic()
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
+        self.rate = self.n / (time.monotonic() - self.began)
+
+
+@pytest.mark.long
+def test_a_storm_of_writes_behind_a_doorbell(daemon, consul_factory):
+    """Hundreds of PUTs a second into one of many services: its last value is soon there, and the others are current."""
+    agent = consul_factory()
+    names = [f"svc-{number:02d}" for number in range(80)]
+    fill(agent, names, 2)
+    running = daemon(source=f"consul:{agent.url}", log_level="warning", config="[service *]\nbackup=no\n")
+    fleet = Fleet(running.socket, names)
+    wait_doorbells(running, agent)
+    slowest = 0
+    key = "group/key0"
+    with Storm(agent, f"config/{names[40]}/{key}") as storm:
+        while time.monotonic() - storm.began < 6:
+            # A neighbour of the same doorbell, and one of another.
+            for name in (names[41], names[3]):
+                start = time.monotonic()
+                agent.put(f"config/{name}/{key}", str(start))
+                slowest = max(slowest, fleet.wait([name], start, PROMPT))
+            fleet.poll(0.1)
+        before = fleet.generation[names[40]]
+    agent.put(f"config/{names[40]}/{key}", "the last")
+    end = time.monotonic()
+    running.wait_value(names[40], key, "the last", 1)
+    took = time.monotonic() - end
+    print(f"{storm.rate:.0f} PUTs a second; the last one seen after {took:.3f} s, others after {slowest:.3f} s at most")
+    assert storm.rate >= 300 / process.SLOW
+    fleet.poll(0.1)
+    assert before > 0 and fleet.generation[names[40]] > before
+    assert {entry["state"] for entry in running.status()["services"]} == {"live"}
     fleet.close()
 
 
