@@ -77,7 +77,7 @@ def test_what_was_served_is_served_again_before_the_source_answers(daemon, tree,
     assert running.wait_state(service_name, "live")["generation"] == before["generation"], "nothing has changed"
 
 
-def test_agent_down_at_start_backup_present(daemon, consul_factory, service_name, prefix):
+def test_fault_01_agent_down_at_start_backup_present(daemon, consul_factory, service_name, prefix):
     """Fault 1: READY=1, the backup is served, and it is live five seconds after the agent is up."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
@@ -95,7 +95,7 @@ def test_agent_down_at_start_backup_present(daemon, consul_factory, service_name
     running.wait_state(service_name, "live", 5)
 
 
-def test_agent_down_at_start_no_backup(daemon, consul_factory, service_name, prefix):
+def test_fault_02_agent_down_at_start_no_backup(daemon, consul_factory, service_name, prefix):
     """Fault 2: READY=1, no data, and data five seconds after the agent is up."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")

@@ -181,7 +181,7 @@ def guarded(consul_factory, service_name, prefix):
 
 
 @pytest.mark.long
-def test_token_rotated_in_its_file(daemon, guarded, service_name, prefix, tmp_path):
+def test_fault_15_token_rotated_in_its_file(daemon, guarded, service_name, prefix, tmp_path):
     """The old token is deleted as soon as the new one is written: no gap, no restart, nothing in the log."""
     path = tmp_path / "token"
     secret, accessor = guarded.issue()

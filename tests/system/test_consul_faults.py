@@ -45,7 +45,7 @@ def reads_go_on(running, service_name, value, seconds, limit=0.5):
 # --- the agent's limits -------------------------------------------------------------------------------------------------
 
 @pytest.mark.long
-def test_connections_used_up_by_others(daemon, consul_factory, service_name, prefix):
+def test_fault_18_connections_used_up_by_others(daemon, consul_factory, service_name, prefix):
     """200 squatters hold all that an agent grants to a host: it closes ours at once, until they leave."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
@@ -76,7 +76,7 @@ def test_connections_used_up_by_others(daemon, consul_factory, service_name, pre
 
 
 @pytest.mark.long
-def test_empty_prefix_and_100_writes_a_second_elsewhere(daemon, consul_factory, service_name, prefix):
+def test_fault_20_empty_prefix_and_100_writes_a_second_elsewhere(daemon, consul_factory, service_name, prefix):
     """An absent prefix wakes on every write of the cluster: few requests are made of it, and no work."""
     agent = consul_factory(config={"log_level": "debug"})
     running = daemon(source=f"consul:{agent.url}")
@@ -112,7 +112,7 @@ def test_empty_prefix_and_100_writes_a_second_elsewhere(daemon, consul_factory, 
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_200_values_of_512_kib(daemon, consul_factory, service_name, prefix):
+def test_fault_26_200_values_of_512_kib(daemon, consul_factory, service_name, prefix):
     """100 MB of values are above the default max_service of 64M: refused, and taken when it is raised."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
@@ -132,7 +132,7 @@ def test_200_values_of_512_kib(daemon, consul_factory, service_name, prefix):
     assert running.cli("get", "-n", service_name, "large/199").stdout == bytes([65 + 199 % 26]) * (512 << 10)
 
 
-def test_tree_at_its_cap(daemon, consul, service_name, prefix):
+def test_fault_26_tree_at_its_cap(daemon, consul, service_name, prefix):
     """max_service of just the image's bytes takes it, of one byte less does not; likewise max_value."""
     consul.txn_set({f"{prefix}{number}": "x" * 5000 for number in range(60)})
     running = daemon(source=f"consul:{consul.url}")
@@ -165,7 +165,7 @@ def two(service_name, prefix):
 
 
 @pytest.mark.long
-def test_name_that_moves_to_another_address(daemon, two, service_name, tmp_path):
+def test_fault_43_name_that_moves_to_another_address(daemon, two, service_name, tmp_path):
     first, second = two
     with NameServer(tmp_path, {"consul.test": first.host}) as names:
         running = daemon(source=f"consul:http://consul.test:{first.port}", wrapper=names.wrapper)
@@ -180,7 +180,7 @@ def test_name_that_moves_to_another_address(daemon, two, service_name, tmp_path)
 @pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mode, seconds", [("deny", 8), ("fail", 8), ("silent", 15)])
-def test_names_that_are_not_found(daemon, two, service_name, tmp_path, mode, seconds):
+def test_fault_43_names_that_are_not_found(daemon, two, service_name, tmp_path, mode, seconds):
     """No such name, a broken server, one that never answers: the loop goes on, the last good stays."""
     first, _ = two
     with NameServer(tmp_path, {"consul.test": first.host}) as names:
@@ -202,7 +202,7 @@ def test_names_that_are_not_found(daemon, two, service_name, tmp_path, mode, sec
 
 
 @pytest.mark.long
-def test_name_server_silent_at_start(daemon, two, service_name, tmp_path):
+def test_fault_43_name_server_silent_at_start(daemon, two, service_name, tmp_path):
     first, _ = two
     with NameServer(tmp_path, {"consul.test": first.host}) as names:
         names.mode = "silent"
@@ -238,7 +238,7 @@ def distant(daemon, consul_factory, wire, service_name, prefix):
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
-def test_packet_loss_of_30_percent(distant, wire, service_name, prefix):
+def test_fault_45_packet_loss_of_30_percent(distant, wire, service_name, prefix):
     """Three in ten vanish, both ways: reads go on, each change is seen whole or not yet, and the last one in the end."""
     running, agent = distant
     agent.txn_set({f"{prefix}{key}": "0" for key in "abcde"})
@@ -264,7 +264,7 @@ def test_packet_loss_of_30_percent(distant, wire, service_name, prefix):
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
-def test_delay_of_5_seconds(distant, wire, service_name, prefix):
+def test_fault_45_delay_of_5_seconds(distant, wire, service_name, prefix):
     """Round trips of 5 s: no connection is made in time, the one there is goes on."""
     running, agent = distant
     wire.delay = 2.5
@@ -279,7 +279,7 @@ def test_delay_of_5_seconds(distant, wire, service_name, prefix):
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
-def test_blackhole_without_reset(distant, wire, service_name, prefix):
+def test_fault_45_blackhole_without_reset(distant, wire, service_name, prefix):
     """Every packet vanishes: the deadline of the poll (10 s x 17/16 + 13 s) says so, no reset does."""
     running, agent = distant
     log = len(running.log())

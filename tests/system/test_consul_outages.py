@@ -31,7 +31,7 @@ def put_until_taken(agent, key, value, deadline=40):
 
 # --- an agent goes away -----------------------------------------------------------------------------------------------
 
-def test_agent_down_at_start_without_a_backup(daemon, consul_factory, service_name, prefix):
+def test_fault_02_agent_down_at_start_without_a_backup(daemon, consul_factory, service_name, prefix):
     agent = consul_factory()
     agent.put(prefix + "a", "1")
     agent.kill9()
@@ -50,7 +50,7 @@ def test_agent_down_at_start_without_a_backup(daemon, consul_factory, service_na
     assert waiting.stdout == b"1\n"
 
 
-def test_agent_killed_in_a_long_poll(daemon, consul_factory, service_name, prefix):
+def test_fault_03_agent_killed_in_a_long_poll(daemon, consul_factory, service_name, prefix):
     agent = consul_factory()
     agent.put(prefix + "a", "1")
     running = daemon(source=f"consul:{agent.url}")
@@ -72,7 +72,7 @@ def test_agent_killed_in_a_long_poll(daemon, consul_factory, service_name, prefi
 
 
 @pytest.mark.long
-def test_agent_stopped_in_a_long_poll(daemon, consul_factory, service_name, prefix):
+def test_fault_04_agent_stopped_in_a_long_poll(daemon, consul_factory, service_name, prefix):
     """It answers blocked queries with 200 and the index they had, on its way out: one read at once, then back-off."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
@@ -116,7 +116,7 @@ def test_agent_stopped_for_a_moment(daemon, consul_factory, service_name, prefix
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_agent_that_accepts_and_does_not_answer(daemon, consul_factory, service_name, prefix):
+def test_fault_05_agent_that_accepts_and_does_not_answer(daemon, consul_factory, service_name, prefix):
     """SIGSTOP, for longer than a poll of wait=1s can take: 1 s x 17/16 + 7 s + 6 s."""
     agent = consul_factory()
     agent.put(prefix + "a", "1")
@@ -153,7 +153,7 @@ def test_change_during_an_outage(daemon, consul_factory, service_name, prefix):
 @pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("asked", ["follower", "leader"])
-def test_leader_killed(daemon, consul_cluster, service_name, prefix, asked):
+def test_fault_06_leader_killed(daemon, consul_cluster, service_name, prefix, asked):
     """Fresh again within 2 s of Consul taking writes, whether the daemon asks the leader or another server."""
     leader = consul_cluster.wait_leader()
     others = consul_cluster.followers()
@@ -172,7 +172,7 @@ def test_leader_killed(daemon, consul_cluster, service_name, prefix, asked):
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_quorum_lost(daemon, consul_cluster, service_name, prefix):
+def test_fault_07_quorum_lost(daemon, consul_cluster, service_name, prefix):
     leader = consul_cluster.wait_leader()
     leader.put(prefix + "a", "1")
     asked, other = consul_cluster.followers()
@@ -207,7 +207,7 @@ def fill(agent, prefix):
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_log_that_is_not_replayed_yet(daemon, consul_factory, service_name, prefix):
+def test_fault_08_log_that_is_not_replayed_yet(daemon, consul_factory, service_name, prefix):
     """A server that comes back answers for some tens of milliseconds with part of what it has."""
     agent = consul_factory()
     fill(agent, prefix)
@@ -227,7 +227,7 @@ def test_log_that_is_not_replayed_yet(daemon, consul_factory, service_name, pref
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_server_of_a_cluster_that_comes_back(daemon, consul_cluster, service_name, prefix):
+def test_fault_08_server_of_a_cluster_that_comes_back(daemon, consul_cluster, service_name, prefix):
     asked = consul_cluster.followers()[0]
     fill(asked, prefix)
     running = daemon(source=f"consul:{asked.url}", config="[consul]\nwait=1s\n")
@@ -265,7 +265,7 @@ def test_part_of_the_log_on_the_double(daemon, double, service_name, prefix):
     assert reads.entries == [2400] and reads.seen() == ["x"]
 
 
-def test_follower_that_knows_nothing_yet(daemon, double, service_name, prefix):
+def test_fault_09_follower_that_knows_nothing_yet(daemon, double, service_name, prefix):
     """404 at index 1, as a real follower answered after its restart, until a consistent read says otherwise."""
     for number in range(20):
         double.put(f"{prefix}k{number}", "x")
@@ -303,7 +303,7 @@ def restore(agent, snapshot):
     return time.monotonic()
 
 
-def test_snapshot_restored(daemon, consul_factory, service_name, prefix):
+def test_fault_10_snapshot_restored(daemon, consul_factory, service_name, prefix):
     """The poll is woken with the old contents at the old index, and would then sleep for its whole wait."""
     agent = consul_factory()
     agent.txn_set({prefix + "a": "1", prefix + "b": "kept"})
@@ -377,7 +377,7 @@ def test_all_deleted_by_a_part_of_the_prefix(daemon, consul_factory, service_nam
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_cluster_wiped(daemon, consul_factory, service_name, prefix):
+def test_fault_11_cluster_wiped(daemon, consul_factory, service_name, prefix):
     """Empty data, indexes start low: the contents stay, and the new ones win once they are there."""
     agent = consul_factory()
     for number in range(30):
@@ -396,7 +396,7 @@ def test_cluster_wiped(daemon, consul_factory, service_name, prefix):
     assert reads.seen() == ["29", "new world", "and on"]
 
 
-def test_index_backwards(daemon, double, service_name, prefix):
+def test_fault_12_index_backwards(daemon, double, service_name, prefix):
     """Lower index, other content: the watch starts over at 0 and believes a second read."""
     double.index = 900
     double.put(prefix + "a", "1")
@@ -419,7 +419,7 @@ def test_index_backwards(daemon, double, service_name, prefix):
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_deletion_that_left_no_trace_in_the_index(daemon, consul_factory, service_name, prefix):
+def test_fault_13_deletion_that_left_no_trace_in_the_index(daemon, consul_factory, service_name, prefix):
     """After 15 minutes the tombstone of a deletion is gone and the index is what it was: content differs, index does not.
 
     Two real stores with the same index in the place of one that was waited for: {a, b at N}, then {b at N}.

@@ -137,13 +137,13 @@ def test_a_transaction_is_seen_whole(running, consul, service_name, prefix):
 
 # --- odd data ---------------------------------------------------------------------------------------------------------
 
-def test_flags_of_64_bits(running, consul, service_name, prefix):
+def test_fault_25_flags_of_64_bits(running, consul, service_name, prefix):
     consul.put(prefix + "a", "1", flags=2 ** 64 - 1)
     consul.put(prefix + "b", "2")
     assert running.get(service_name, "a", "b") == ["1", "2"]
 
 
-def test_null_values_are_empty(running, consul, service_name, prefix):
+def test_fault_25_null_values_are_empty(running, consul, service_name, prefix):
     consul.put(prefix + "empty", b"")
     done = running.cli("get", service_name, "empty")
     assert (done.returncode, done.stdout) == (0, b"\n")
@@ -171,7 +171,7 @@ def test_values_are_bytes(running, consul, service_name, prefix):
     running.wait_value(service_name, "text", "<a & b> \u2028 \U0001f600 \"q\" \\", PROMPT)
 
 
-def test_hostile_keys_are_skipped_with_a_warning(running, consul, service_name, prefix):
+def test_fault_25_hostile_keys_are_skipped_with_a_warning(running, consul, service_name, prefix):
     """Keys with NUL or above 4096 bytes are left out and said so, in one line; a newline is a legal byte of a key."""
     consul.txn_set({prefix + "good": "1", prefix + "nul\0byte": "x", prefix + "l" * 4097: "x",
                     prefix + "new\nline": "2", prefix + "\x1b[31mred": "3", prefix + "../../etc/passwd": "4"})
@@ -185,7 +185,7 @@ def test_hostile_keys_are_skipped_with_a_warning(running, consul, service_name, 
     running.wait_value(service_name, "good", "2", PROMPT)
 
 
-def test_two_keys_that_look_the_same(running, consul, service_name, prefix):
+def test_fault_25_two_keys_that_look_the_same(running, consul, service_name, prefix):
     """Raw bytes 0xFE and 0xFF both arrive as U+FFFD: two entries with one key."""
     for byte in "%FE", "%FF":
         answer = consul.request("PUT", f"/v1/kv/{prefix}twin{byte}", body=b"x")

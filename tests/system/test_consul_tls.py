@@ -188,12 +188,12 @@ def refuses_and_recovers(running, front, double, service_name, prefix, words, go
     assert len(lines_of(running, "answers again")) == 1
 
 
-def test_certificate_has_expired(watching, double, front, authority, service_name, prefix):
+def test_fault_44_certificate_has_expired(watching, double, front, authority, service_name, prefix):
     front.present(*authority.issue("expired", front.host, expired=True))
     refuses_and_recovers(watching, front, double, service_name, prefix, ["expired"], front.good)
 
 
-def test_certificate_of_another_name(watching, double, front, authority, service_name, prefix):
+def test_fault_44_certificate_of_another_name(watching, double, front, authority, service_name, prefix):
     front.present(*authority.issue("wrong", "127.0.0.99", "elsewhere.example"))
     refuses_and_recovers(watching, front, double, service_name, prefix, ["name", "match"], front.good)
 
@@ -216,7 +216,7 @@ def test_server_name_decides(daemon, double, front, authority, service_name, pre
     running.wait_state(service_name, "stale")
 
 
-def test_ca_swap_without_restart(daemon, double, front, authority, service_name, prefix, tmp_path):
+def test_fault_44_ca_swap_without_restart(daemon, double, front, authority, service_name, prefix, tmp_path):
     """A new authority: refused until ca_file is rewritten, believed then; the old one is believed no more."""
     other = Authority(tmp_path, "other")
     fresh = other.issue("front", front.host)
@@ -269,7 +269,7 @@ def test_client_certificate_is_renewed_without_restart(daemon, agent, authority,
 
 
 @pytest.mark.long
-def test_handshake_that_stalls(watching, double, front, service_name, prefix):
+def test_fault_44_handshake_that_stalls(watching, double, front, service_name, prefix):
     """The connection is accepted and nobody answers the hello: given up after 5 s, again and again."""
     front.stalls = True
     front.drop()

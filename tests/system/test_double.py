@@ -129,13 +129,13 @@ SMALL = "[services]\nmax_value=100K\nmax_service=1M\n"
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
-def test_what_is_no_answer(watching, double, service_name, prefix, name):
+def test_fault_16_what_is_no_answer(watching, double, service_name, prefix, name):
     changes_nothing(watching(config=SMALL), double, service_name, prefix, *NO_ANSWERS[name])
     assert not double.seen("/v1/kv/elsewhere"), "a redirect was followed"
 
 
 @pytest.mark.parametrize("name", STORMS)
-def test_storm_of_errors(watching, double, service_name, prefix, name):
+def test_fault_17_storm_of_errors(watching, double, service_name, prefix, name):
     """At most one request at a time, spaced and jittered, whatever Retry-After says; then prompt again."""
     running = watching(config=SMALL)
     start = time.monotonic()
@@ -146,7 +146,7 @@ def test_storm_of_errors(watching, double, service_name, prefix, name):
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_storm_of_errors_that_lasts(watching, double, service_name):
+def test_fault_17_storm_of_errors_that_lasts(watching, double, service_name):
     """A try a second in the first minute, then fewer and fewer; never two at a time, and one line for all of it."""
     running = watching(config="[services]\nlinger=10min\n")
     log, start = len(running.log()), time.monotonic()
@@ -168,12 +168,12 @@ def test_storm_of_errors_that_lasts(watching, double, service_name):
 
 
 @pytest.mark.parametrize("name", CUT_OFF)
-def test_body_that_is_cut_off(watching, double, service_name, prefix, name):
+def test_fault_22_body_that_is_cut_off(watching, double, service_name, prefix, name):
     changes_nothing(watching(config=SMALL), double, service_name, prefix, *CUT_OFF[name])
 
 
 @pytest.mark.parametrize("name", GZIP)
-def test_gzip(watching, double, service_name, prefix, name):
+def test_fault_24_gzip(watching, double, service_name, prefix, name):
     """The bomb of 300 MB is given up at its limit (what an address sanitizer adds is allowed for)."""
     def peak():
         status = pathlib.Path(f"/proc/{running.pid}/status").read_text()
@@ -185,7 +185,7 @@ def test_gzip(watching, double, service_name, prefix, name):
 
 
 @pytest.mark.parametrize("name", JSON)
-def test_json(watching, double, service_name, prefix, name):
+def test_fault_25_json(watching, double, service_name, prefix, name):
     changes_nothing(watching(config=SMALL), double, service_name, prefix, *JSON[name])
 
 
@@ -291,7 +291,7 @@ def test_snapshot_restore_is_seen(watching, double, service_name, prefix):
 @pytest.mark.long
 @pytest.mark.parametrize("index, lines", [("0", 0), ("18446744073709551615", 0), ("-1", 1), ("abc", 1), ("", 1),
                                           ("18446744073709551616", 1), (None, 1)])
-def test_index_that_cannot_be(watching, double, service_name, prefix, index, lines):
+def test_fault_12_index_that_cannot_be(watching, double, service_name, prefix, index, lines):
     """Whatever the header says, the daemon neither spins nor sends it back, serves what it has and says one line."""
     running = watching()
     log, start = len(running.log()), time.monotonic()
@@ -388,7 +388,7 @@ def test_hanging_poll_ends_at_its_deadline(watching, double, service_name, prefi
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_body_of_a_byte_a_second(watching, double, service_name, prefix):
+def test_fault_23_body_of_a_byte_a_second(watching, double, service_name, prefix):
     """One byte a second: reads are served meanwhile, and the answer is given up in the end."""
     running = watching(config="[consul]\nwait=1s\n")
     wire = fault.entries_json({prefix + "a": "other"}) + b" " * 100

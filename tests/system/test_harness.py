@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from support import ROOT
 from support import double as fault
 from support import process
 from support.daemon import NotifySocket
@@ -374,3 +376,21 @@ def test_children_hear_an_interrupt_also_in_a_run_in_the_background(tmp_path):
         signal.signal(signal.SIGINT, before)
     child.signal(signal.SIGINT)
     assert child.wait(10) == -signal.SIGINT
+
+
+# --- the table of faults ------------------------------------------------------------------------------------------------
+
+def test_each_fault_of_the_table_has_its_tests_and_each_test_its_row():
+    """tests/README.md names, per fault of Consul, the tests that show what happens then."""
+    folder = ROOT / "tests/system"
+    found = {}
+    for path in sorted(folder.glob("test_*.py")):
+        for row, name in re.findall(r"^def test_fault_(\d\d)_(\w+)\(", path.read_text(), re.MULTILINE):
+            found.setdefault(int(row), set()).add((path.name, name))
+    table = {}
+    section = (ROOT / "tests/README.md").read_text().partition("## Faults of Consul\n")[2].partition("\n## ")[0]
+    for row, _, _, tests in re.findall(r"^\| (\d+) \| (.*) \| (.*) \| (.*) \|$", section, re.MULTILINE):
+        table[int(row)] = {(file, name) for file, names in re.findall(r"`(test_\w+\.py)`: ([\w, ]+\w)", tests)
+                           for name in names.split(", ")}
+    assert found == table
+    assert sorted(found) == [*range(1, 27), *range(42, 47)]

@@ -59,7 +59,7 @@ def access(daemon, consul_factory, service_name, prefix):
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["token", "anonymous"])
-def test_policy_narrowed(access, service_name, tmp_path, how):
+def test_fault_14_policy_narrowed(access, service_name, tmp_path, how):
     """404 with a valid index, as if everything was deleted: held, and told once, until the keys come back."""
     case = access(how=how)
     running = case.running
@@ -158,7 +158,7 @@ def test_hold_is_taken_from_a_reload(access, service_name):
     case.running.wait_value(service_name, "k7", None, BACK)
 
 
-def test_token_deleted(access, service_name):
+def test_fault_14_token_deleted(access, service_name):
     """403: an error; nothing is held, as nothing was said about the keys."""
     case = access()
     with Reads(case.running, service_name, "k7") as reads:
@@ -169,7 +169,7 @@ def test_token_deleted(access, service_name):
     assert reads.entries == [30]
 
 
-def test_list_policy(access, service_name, prefix):
+def test_fault_14_list_policy(access, service_name, prefix):
     """With enable_key_list_policy a token that may read each key, but not list them, gets 403."""
     case = access(rules=LIST)
     with Reads(case.running, service_name, "k7") as reads:

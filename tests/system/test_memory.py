@@ -59,7 +59,7 @@ def group():
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
-def test_limit_is_near_and_old_snapshots_are_held(daemon, tree, group, service_name, prefix, tmp_path):
+def test_fault_46_limit_is_near_and_old_snapshots_are_held(daemon, tree, group, service_name, prefix, tmp_path):
     """16 generations of 10 MB, all held: the daemon stays below its limit and serves on, over the socket."""
     def value(turn):
         return f"{turn:08}" * (VALUE // 8)

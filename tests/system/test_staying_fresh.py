@@ -82,7 +82,7 @@ def test_resync_on_demand(daemon, double, service_name, prefix, words):
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_write_storm(daemon, consul_factory, service_name, prefix):
+def test_fault_21_write_storm(daemon, consul_factory, service_name, prefix):
     """A thousand writes a second below the prefix: few generations, and the last value within a second of the end."""
     agent = consul_factory()
     agent.put(prefix + "a", "first")
@@ -129,7 +129,7 @@ def memory_of(running):
 
 
 @pytest.mark.long
-def test_wall_clock_off_by_a_day(daemon, double, service_name, prefix, tmp_path):
+def test_fault_42_wall_clock_off_by_a_day(daemon, double, service_name, prefix, tmp_path):
     """Ages, retries, waits and resyncs go by another clock; generations go up all the same."""
     offset = tmp_path / "offset"
     clock = build_directory() / "tests/shared/libwall-clock.so"
