@@ -5,12 +5,11 @@
 struct announcer {
 	struct genfile *genfile;
 	/*
-	 * Who reads asks at once, and would wait until the next poll of the source is on its way.
-	 * It goes out in the turn after the answer, so slots are raised in the turn after that.
+	 * Who reads asks at once, and would wait until the work that comes with an answer is done:
+	 * slots are raised in the turn after it.
 	 */
 	struct list due; /* announcement::link */
 	struct loop_timer *timer;
-	bool has_polled;
 	struct snapshot *aside; /* the one that was replaced last */
 	struct loop_timer *aside_timer;
 };
@@ -25,11 +24,6 @@ static void on_timer(void *userdata)
 {
 	struct announcer *announcer = userdata;
 
-	if (!announcer->has_polled) {
-		announcer->has_polled = true;
-		loop_timer_arm(announcer->timer, 0);
-		return;
-	}
 	while (!list_is_empty(&announcer->due))
 		raise_now(announcer, LIST_ENTRY(announcer->due.next, struct announcement, link));
 }
@@ -88,8 +82,8 @@ void announcer_raise_soon(struct announcer *announcer, struct announcement *anno
 {
 	if (list_is_empty(&announcement->link))
 		list_append(&announcer->due, &announcement->link);
-	announcer->has_polled = false;
-	loop_timer_arm(announcer->timer, 0);
+	if (!loop_timer_is_armed(announcer->timer))
+		loop_timer_arm(announcer->timer, 0);
 }
 
 uint64_t announcer_change(struct announcer *announcer, struct announcement *announcement)

@@ -43,7 +43,7 @@ struct transport_socket { /* one that libcurl wants watched */
 struct transport_get {
 	struct transport *transport;
 	CURL *easy;
-	bool is_started;
+	bool is_tls, is_started;
 	struct curl_slist *headers, *connect_to;
 	void *userdata;
 	char words[CURL_ERROR_SIZE]; /* libcurl's, on what went wrong */
@@ -498,8 +498,9 @@ static int prepare(struct transport_get *get, const struct http_get *wanted)
 		if (!get->connect_to)
 			return -ENOMEM;
 	}
+	get->is_tls = strncmp(wanted->url, "https:", 6) == 0;
 	code = set_connection(get, wanted);
-	if (code == CURLE_OK && strncmp(wanted->url, "https:", 6) == 0)
+	if (code == CURLE_OK && get->is_tls)
 		code = set_tls(get);
 	if (code == CURLE_OK)
 		code = set_exchange(get, wanted);
@@ -527,7 +528,8 @@ int transport_get_new(struct transport *transport, const struct http_get *wanted
 
 int transport_get_start(struct transport_get *get)
 {
-	curl_easy_setopt(get->easy, CURLOPT_CA_CACHE_TIMEOUT, ca_max_age(get->transport));
+	if (get->is_tls)
+		curl_easy_setopt(get->easy, CURLOPT_CA_CACHE_TIMEOUT, ca_max_age(get->transport));
 	get->is_started = curl_multi_add_handle(get->transport->multi, get->easy) == CURLM_OK;
 	return get->is_started ? 0 : -ENOMEM;
 }

@@ -205,6 +205,10 @@ static void accept(struct watch *watch, struct kvset *set)
 	}
 }
 
+/*
+ * The next poll keeps two processors busy, ours and the agent's, when readers wake up for what has
+ * changed: they come first (a quarter of the time from a write to a reader that has it).
+ */
 static void apply_change(struct watch *watch, uint64_t sent, struct kvset *set)
 {
 	uint64_t received = set->index;
@@ -212,8 +216,9 @@ static void apply_change(struct watch *watch, uint64_t sent, struct kvset *set)
 	consul_pace_reset(&watch->pace);
 	accept(watch, set);
 	watch->index = consul_next_index(sent, received);
-	if (watch->index != 0 && is_storm(watch))
-		wait_for(watch, WATCH_PAUSING, LIMIT_COALESCE_USEC);
+	if (watch->index != 0)
+		wait_for(watch, WATCH_PAUSING,
+			is_storm(watch) ? LIMIT_COALESCE_USEC : LIMIT_READERS_USEC);
 	else
 		go_on_from(watch, sent, received);
 }

@@ -157,6 +157,7 @@ void consul_fixture_assert_content(struct consul_fixture *f, ...)
 
 struct http_request *consul_fixture_expect_poll(const char *part)
 {
+	fake_loop_advance(LIMIT_READERS_USEC);
 	fake_http_expect_none(READS);
 	return fake_http_expect(POLLS, part);
 }

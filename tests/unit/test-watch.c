@@ -131,9 +131,9 @@ static void wake_ups_without_change_are_paced(void **state)
 		if (seconds[i] == 0)
 			continue;
 		fake_http_expect_none(POLLS);
-		fake_loop_advance(seconds[i] * USEC_PER_SEC - 1);
+		fake_loop_advance(seconds[i] * USEC_PER_SEC - 10 * USEC_PER_MSEC);
 		fake_http_expect_none(POLLS);
-		fake_loop_advance(1);
+		fake_loop_advance(10 * USEC_PER_MSEC);
 	}
 	/* A change is still taken at once, and all is forgiven. */
 	consul_fixture_answer(consul_fixture_expect_poll("&index=108&"), "200", "a=1", NULL);
@@ -184,6 +184,19 @@ static void a_storm_of_changes_is_asked_for_no_faster_than_it_is_published(void 
 	fake_loop_advance(USEC_PER_SEC);
 	consul_fixture_answer(consul_fixture_expect_poll("&index=2000&"), "2001", "a=1", NULL);
 	consul_fixture_expect_poll("&index=2001&");
+}
+
+static void readers_have_a_change_before_the_agent_has_the_next_poll(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	consul_fixture_load(f);
+	consul_fixture_answer(consul_fixture_expect_poll("&index=10&"), "11", "a=2", NULL);
+	consul_fixture_assert_content(f, "a=2", NULL);
+	fake_loop_advance(LIMIT_READERS_USEC - 1);
+	fake_http_expect_none(POLLS);
+	fake_loop_advance(1);
+	fake_http_expect(POLLS, "&index=11&");
 }
 
 static void an_agent_that_never_blocks_is_not_hammered(void **state)
@@ -383,6 +396,7 @@ int main(void)
 		CASE(wake_ups_without_change_are_paced),
 		CASE(a_poll_that_sleeps_ends_the_churn),
 		CASE(a_storm_of_changes_is_asked_for_no_faster_than_it_is_published),
+		CASE(readers_have_a_change_before_the_agent_has_the_next_poll),
 		CASE(an_agent_that_never_blocks_is_not_hammered),
 		CASE(indexes_that_cannot_be_are_asked_again_slowly),
 		CASE(keys_that_vanish_need_a_consistent_read),
