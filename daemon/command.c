@@ -525,6 +525,15 @@ static void handle_recall(struct request *request)
 		pinning_recall(&request->reply, name, request->wire.generation, hide);
 }
 
+static void handle_preview(struct request *request)
+{
+	char name[LIMIT_SERVICE_NAME + 1];
+	bool hide;
+
+	if (take_kept(request, name, &hide))
+		pinning_preview(&request->reply, name, hide);
+}
+
 static void handle_pin(struct request *request)
 {
 	char name[LIMIT_SERVICE_NAME + 1];
@@ -559,6 +568,7 @@ static const struct {
 	[WIRE_HISTORY] = { handle_history, false },
 	[WIRE_RECALL] = { handle_recall, false },
 	[WIRE_PIN] = { handle_pin, false },
+	[WIRE_PREVIEW] = { handle_preview, false },
 };
 
 void command_handle(struct session *session, const struct wire_header *header, const void *payload)

@@ -26,6 +26,7 @@ struct pins {
 	struct pin_note frozen;
 	struct list overrides; /* pin::link */
 	unsigned n_overrides;
+	unsigned version; /* another one after each change */
 };
 
 void pins_init(struct pins *pins);

@@ -46,6 +46,7 @@ static void arm(struct service *service)
 /* After a change of what operators want. */
 static void take_effect(struct service *service)
 {
+	service->pins->version++;
 	save(service);
 	arm(service);
 	service_publish_again(service);

@@ -1,6 +1,7 @@
 #include "daemon/service.h"
 
 #include "daemon/log.h"
+#include "daemon/preview.h"
 #include "daemon/publication.h"
 #include "daemon/service-backup.h"
 #include "daemon/service-pin.h"
@@ -48,6 +49,7 @@ static void on_tree_changed(struct tree *tree, bool content_changed, void *userd
 		on_answered(service, content_changed);
 	else
 		service_publish_show(service);
+	preview_review(service);
 }
 
 static void drop_layers(struct service *service)
@@ -243,6 +245,7 @@ void service_free(struct service *service)
 	service->restore = restore_free(service->restore);
 	loop_timer_free(service->restore_timer);
 	service->publication = publication_free(service->publication);
+	service->preview = preview_free(service->preview);
 	drop_layers(service);
 	glob_list_done(&service->locks);
 	judge_done(&service->judge);

@@ -75,6 +75,7 @@ struct service {
 	struct list waiters;
 	struct publication *publication; /* under way, or NULL */
 	bool is_recording; /* the publication is for the history alone */
+	struct preview *preview; /* of what is held; NULL: nobody asked */
 	struct pins *pins; /* what operators said; NULL: nothing ever */
 	bool is_pinned; /* the snapshot came when they said something */
 	struct loop_timer *pin_timer;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "daemon/command.h"
+#include "daemon/errand.h"
 #include "daemon/listing.h"
 #include "daemon/pending.h"
 
@@ -241,6 +242,7 @@ static int work(struct session *session, struct span *span)
 
 	if (session->listing)
 		listing_step(session->listing);
+	errand_answer(session);
 	do {
 		if (session->is_woken)
 			pending_answer(session);
@@ -331,7 +333,7 @@ static int want_events(struct session *session)
 /* Nothing more will be asked, and what was asked is answered. */
 static bool is_finished(const struct session *session)
 {
-	if (session->is_blocked || session->listing)
+	if (session->is_blocked || session->listing || session->errand)
 		return false;
 	return session->is_closing || (session->is_eof && !session->has_frame);
 }
@@ -437,6 +439,7 @@ struct session *session_free(struct session *session)
 		return NULL;
 	pending_drop(session);
 	listing_free(session->listing);
+	errand_drop(session);
 	session_pin(session, NULL, NULL);
 	openings_done(&session->openings);
 	snapshot_unref(session->large);
@@ -518,7 +521,7 @@ void session_wake(struct session *session)
 
 bool session_is_ready(const struct session *session)
 {
-	return !session->large && !session->listing && !session->is_closing &&
+	return !session->large && !session->listing && !session->errand && !session->is_closing &&
 	       session->output.len + session->server->out_len < LIMIT_OUTPUT;
 }
 

@@ -15,6 +15,7 @@
 #include "daemon/opened.h"
 #include "daemon/server.h"
 
+struct errand;
 struct listing;
 
 struct session {
@@ -50,6 +51,7 @@ struct session {
 	struct loop_timer *pending_timer; /* for OPEN with a time-out */
 	struct list woken_link; /* server::woken */
 	struct listing *listing; /* a STATUS reply in the making, or NULL */
+	struct errand *errand; /* a reply that takes a while, or NULL */
 	struct snapshot *pinned; /* that LIST goes on with, or NULL */
 	struct opened *pinned_from;
 	struct deadline pin_deadline;

@@ -171,6 +171,7 @@ static bool parse(unsigned op, struct input *input, struct wire_request *request
 	case WIRE_ACCEPT:
 		return parse_accept(input, request);
 	case WIRE_HISTORY:
+	case WIRE_PREVIEW:
 		input_take_rest(input, &request->service, &request->service_len);
 		return true;
 	case WIRE_RECALL:
@@ -290,6 +291,7 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 		output_put(output, request->service, request->service_len);
 		return;
 	case WIRE_HISTORY:
+	case WIRE_PREVIEW:
 		output_put(output, request->service, request->service_len);
 		return;
 	case WIRE_RECALL:
@@ -309,7 +311,8 @@ static void encode(unsigned op, struct output *output, const struct wire_request
 
 static bool is_op(unsigned op)
 {
-	return (op >= WIRE_HELLO && op <= WIRE_EXPLAIN) || (op >= WIRE_HISTORY && op <= WIRE_PIN);
+	return (op >= WIRE_HELLO && op <= WIRE_EXPLAIN) ||
+	       (op >= WIRE_HISTORY && op <= WIRE_PREVIEW);
 }
 
 struct wire_header wire_header_of(size_t length, unsigned op, unsigned status, uint32_t tag)

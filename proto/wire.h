@@ -100,6 +100,12 @@ enum wire_op {
 	 *        u8 length and service name, u8 length and reason, le16 length and key, value
 	 * reply: one line of text
 	 */
+	WIRE_PREVIEW = 19,
+	/* What a service would serve if what is held of it were its contents; for its readers and
+	 * for operators.
+	 * req:   service name
+	 * reply: empty, with a descriptor of its image. Status NO_KEY: nothing is held
+	 */
 };
 
 enum wire_pin_what {

@@ -23,7 +23,10 @@ struct diff {
 	const char *service;
 	bool redact;
 	bool has_old, has_new; /* given; else the one before, the one that is served */
+	bool is_held; /* the new one is what is held, the old one given, else the one that is served
+		       */
 	uint64_t old_generation, new_generation;
+	bool found_new;
 	struct ccfg_view *old_view, *new_view;
 	struct output output;
 };
@@ -68,12 +71,20 @@ static int find_before(struct diff *diff)
 	return diff->old_generation != 0 ? 0 : -ENOENT;
 }
 
+static int take_new(struct diff *diff)
+{
+	if (diff->is_held)
+		return recall_held(&diff->query, diff->service, &diff->new_view);
+	return recall_view(&diff->query, diff->service, diff->new_generation, &diff->new_view);
+}
+
 static int attempt(struct query *query, void *userdata)
 {
 	struct diff *diff = userdata;
-	int r = recall_view(query, diff->service, diff->new_generation, &diff->new_view);
+	int r = take_new(diff);
 
-	if (r == 0 && !diff->has_old)
+	diff->found_new = r == 0;
+	if (r == 0 && !diff->has_old && !diff->is_held)
 		r = find_before(diff);
 	if (r == 0)
 		r = recall_view(query, diff->service, diff->old_generation, &diff->old_view);
@@ -88,6 +99,10 @@ static int show(struct diff *diff)
 	if (r < 0)
 		return query_fail(&diff->query, r);
 	query_done(&diff->query);
+	if (r > 0 && diff->is_held && !diff->found_new)
+		return message_fail(name, EXIT_NOTHING,
+			"nothing is held of %s: consulcfg-status %s shows its state", diff->service,
+			diff->service);
 	if (r > 0)
 		return message_fail(name, EXIT_NOTHING,
 			"no such generation of %s is kept: consulcfg-history %s shows those that are",
@@ -109,17 +124,22 @@ static bool parse_generation(const char *text, uint64_t *ret_generation)
 
 static int take_operands(struct diff *diff, struct args *args)
 {
+	char **generation = args->argv + 1;
+
 	if (args->n_operands < 1 || args->n_operands > 3)
 		return verb_usage(args->context, "give a service and up to two generations");
 	diff->service = args->argv[0];
 	if (!key_is_service_name(diff->service, strlen(diff->service)))
 		return verb_bad_service(args->context, diff->service);
-	diff->has_old = args->n_operands > 1;
-	diff->has_new = args->n_operands > 2;
-	if ((diff->has_old && !parse_generation(args->argv[1], &diff->old_generation)) ||
-		(diff->has_new && !parse_generation(args->argv[2], &diff->new_generation)))
-		return verb_usage(
-			args->context, "a generation is a number, as consulcfg-history shows it");
+	diff->is_held = args->n_operands > 1 && std_streq(*generation, "held");
+	generation += diff->is_held;
+	diff->has_old = args->n_operands > 1 + diff->is_held;
+	diff->has_new = args->n_operands > 2 && !diff->is_held;
+	if ((diff->has_old && !parse_generation(generation[0], &diff->old_generation)) ||
+		(diff->has_new && !parse_generation(generation[1], &diff->new_generation)))
+		return verb_usage(args->context,
+			"a generation is a number, as consulcfg-history shows it, or the first of "
+			"two is \"held\"");
 	return 0;
 }
 
@@ -146,8 +166,9 @@ static int run(struct context *context, struct args *args)
 
 const struct verb cmd_diff = {
 	.name = "diff",
-	.operands = "SERVICE [GENERATION [GENERATION]]",
-	.summary = "Show what differs between two generations of a service.",
+	.operands = "SERVICE [GENERATION|held [GENERATION]]",
+	.summary =
+		"Show what differs between two generations of a service, or what is held would change.",
 	.options = options,
 	.run = run,
 };

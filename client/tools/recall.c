@@ -122,6 +122,19 @@ int recall_view(
 	return fd < 0 ? fd : view_read_backup(fd, service, ret_view, &footer);
 }
 
+int recall_held(struct query *query, const char *service, struct ccfg_view **ret_view)
+{
+	const struct wire_request request = { .service = service, .service_len = strlen(service) };
+	struct link_reply reply;
+	AUTO_CLOSE int fd = -1;
+	int r = ask(query, WIRE_PREVIEW, &request, &reply);
+
+	if (r < 0)
+		return r;
+	fd = link_take_fd(&query->link);
+	return fd < 0 ? fd : view_map(fd, 0, ret_view);
+}
+
 static bool are_same(const struct ccfg_entry *a, const struct ccfg_entry *b)
 {
 	return a->value_len == b->value_len && memcmp(a->value, b->value, a->value_len) == 0;

@@ -25,6 +25,10 @@ void recall_list_done(struct recall_list *list);
 int recall_view(
 	struct query *query, const char *service, uint64_t generation, struct ccfg_view **ret_view);
 
+/* What it would serve if what is held of it were taken. 0; -ENOENT: nothing is held; other -errno.
+ */
+int recall_held(struct query *query, const char *service, struct ccfg_view **ret_view);
+
 /* Called for each key that differs, in order; NULL: it is not there. */
 typedef void (*recall_fn)(
 	void *userdata, const struct ccfg_entry *old, const struct ccfg_entry *new);

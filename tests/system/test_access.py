@@ -37,9 +37,10 @@ READS = {  # name in proto/wire.h: payload for a service. Who may not read it is
     "STATUS": lambda service: b"\x02" + service.encode(),
     "EXPLAIN": lambda service: named(service) + b"a",
 }
-KEPT = {  # the same, of what the disk keeps: there may be nothing
+KEPT = {  # the same, of what the disk keeps, or is held: there may be nothing
     "HISTORY": lambda service: service.encode(),
     "RECALL": lambda service: struct.pack("<Q", 1) + service.encode(),
+    "PREVIEW": lambda service: service.encode(),
 }
 OPERATORS = {  # the same for what operators alone may do: DENIED for everybody else, and by a further socket
     "ACCEPT": lambda service: struct.pack("<BQ", 0, 0) + service.encode(),

@@ -74,6 +74,8 @@ static void requests_survive_the_round_trip(void **state)
 	assert_text(parsed.service, parsed.service_len, "billing");
 	parsed = round_trip(WIRE_HISTORY, &request, buf);
 	assert_text(parsed.service, parsed.service_len, "billing");
+	parsed = round_trip(WIRE_PREVIEW, &request, buf);
+	assert_text(parsed.service, parsed.service_len, "billing");
 	request.reason = "why";
 	request.reason_len = 3;
 	request.value = "x y";
