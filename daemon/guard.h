@@ -5,7 +5,7 @@
  *
  * Linux 6.16 can refuse them for a socket (SO_PASSRIGHTS). Before that they are received, and
  * closed by a thread that may wait; so is a socket whose queue may hold more of them. The thread
- * exists from the first need on, shares no memory with the loop, and is the only one of the daemon.
+ * exists from the first need on and shares no memory with the loop.
  */
 #pragma once
 

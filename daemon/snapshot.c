@@ -1,6 +1,8 @@
 #include "daemon/snapshot.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -177,10 +179,8 @@ struct snapshot *snapshot_ref(struct snapshot *snapshot)
 	return snapshot;
 }
 
-struct snapshot *snapshot_unref(struct snapshot *snapshot)
+static void dispose(struct snapshot *snapshot)
 {
-	if (!snapshot || --snapshot->refs > 0)
-		return NULL;
 	if (snapshot->own)
 		munmap(snapshot->own, snapshot->own_size);
 	else if (snapshot->sealed)
@@ -188,6 +188,38 @@ struct snapshot *snapshot_unref(struct snapshot *snapshot)
 	if (snapshot->fd >= 0)
 		close(snapshot->fd);
 	free(snapshot);
+}
+
+static void *run(void *userdata)
+{
+	dispose(userdata);
+	return NULL;
+}
+
+/* The kernel frees page by page: 64 MB take 14 ms, which the loop does not have. */
+static bool dispose_apart(struct snapshot *snapshot)
+{
+	pthread_t thread;
+	sigset_t all, old;
+	int r;
+
+	/* Signals are the loop's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	r = pthread_create(&thread, NULL, run, snapshot);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r != 0)
+		return false;
+	pthread_detach(thread);
+	return true;
+}
+
+struct snapshot *snapshot_unref(struct snapshot *snapshot)
+{
+	if (!snapshot || --snapshot->refs > 0)
+		return NULL;
+	if (snapshot->written < LIMIT_SNAPSHOT_FREE || !dispose_apart(snapshot))
+		dispose(snapshot);
 	return NULL;
 }
 

@@ -168,6 +168,7 @@
 #define LIMIT_BACKUP_WRITE_USEC 1000000 /* one write of one service in this time: disks wear */
 #define LIMIT_BACKUP_RETRY_MAX_USEC 30000000 /* a disk that failed is tried again this often */
 #define LIMIT_BACKUP_STOP_USEC 5000000 /* a stop waits this long for a disk that is stuck */
+#define LIMIT_SNAPSHOT_FREE (4u << 20) /* freed on a thread of its own: 1 ms */
 #define LIMIT_BACKUP_SLICE (1u << 20) /* read, hashed and copied in one turn: under 1 ms */
 #define LIMIT_AWAITED_USEC 60000000 /* clients of the daemon before come back in this time */
 #define LIMIT_BACKUP_LIST (128u << 20) /* names of services in use; a million of the longest */
@@ -178,6 +179,7 @@
 #define LIMIT_PINS 1024 /* overrides of one service: more belong into the source */
 #define LIMIT_PIN_BY 32 /* "uid 4294967295" */
 #define LIMIT_PIN_REASON 200 /* one line of a status */
+#define LIMIT_ORDER_USEC 20000000 /* an operator waits this long for a slow disk */
 #define LIMIT_PIN_LOOK_USEC 60000000 /* ends are by the wall clock, which may be set */
 #define LIMIT_EXPIRE_LOOK_USEC                                                                     \
 	UINT64_C(3600000000) /* backups are looked through for old ones this often */
