@@ -34,34 +34,12 @@ int backup_history_find(struct backups *backups, const char *service, const char
 }
 
 int backup_history_load(struct backups *backups, const char *service, uint64_t generation,
-	struct snapshot **ret_snapshot)
+	struct backup_load **ret_load)
 {
 	char name[LIMIT_SERVICE_NAME + 32];
-	struct backup_load *load;
-	int r;
 
 	if (directory_of(backups) < 0)
 		return -ENOENT;
 	snprintf(name, sizeof(name), "%s/" HISTORY_NAME, service, (unsigned long long)generation);
-	r = backup_load_new(directory_of(backups), name, &load);
-	if (r < 0)
-		return r;
-	do
-		r = backup_load_step(load);
-	while (r > 0);
-	if (r == 0)
-		*ret_snapshot = backup_load_take(load);
-	backup_load_free(load);
-	return r;
-}
-
-struct snapshot *backup_history_newest(struct backups *backups, const char *service)
-{
-	struct snapshot *snapshot = NULL;
-	uint64_t generation;
-
-	if (backup_history_find(backups, service, "previous", UINT64_MAX, &generation) < 0 ||
-		backup_history_load(backups, service, generation, &snapshot) < 0)
-		return NULL;
-	return snapshot;
+	return backup_load_new(directory_of(backups), name, ret_load);
 }

@@ -11,8 +11,6 @@ int backup_history_open(struct backups *backups, const char *service, uint64_t g
 int backup_history_find(struct backups *backups, const char *service, const char *target,
 	uint64_t current, uint64_t *ret_generation);
 
-/* A generation, whole. 0; -ENOENT; -EBADMSG: damaged; other -errno. */
+/* Begins to load a generation, see backup_load_new(). */
 int backup_history_load(struct backups *backups, const char *service, uint64_t generation,
-	struct snapshot **ret_snapshot);
-/* The newest; NULL: there is none. */
-struct snapshot *backup_history_newest(struct backups *backups, const char *service);
+	struct backup_load **ret_load);

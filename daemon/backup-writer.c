@@ -228,3 +228,20 @@ void backup_writer_submit(struct backup_writer *writer, struct backup_job *job)
 	pthread_cond_broadcast(&writer->changed);
 	pthread_mutex_unlock(&writer->lock);
 }
+
+void backup_writer_tell(struct list *waiters, const struct backup_job *job)
+{
+	while (!list_is_empty(waiters)) {
+		struct backup_waiter *waiter =
+			LIST_ENTRY(waiters->next, struct backup_waiter, link);
+
+		list_unlink(&waiter->link);
+		waiter->fn(waiter, job->error, job->step);
+	}
+}
+
+uint64_t backup_writer_pause(uint64_t last_usec)
+{
+	return last_usec == 0 ? LIMIT_BACKUP_WRITE_USEC
+			      : MIN(2 * last_usec, LIMIT_BACKUP_RETRY_MAX_USEC);
+}

@@ -47,6 +47,19 @@ struct backup_job {
 	const char *step; /* of the failure: "write", "fsync" … */
 };
 
+/* Who wants to know what became of a write. */
+struct backup_waiter {
+	struct list link; /* unlink it to leave */
+	/* Once. 0; -errno, and the step that failed. */
+	void (*fn)(struct backup_waiter *waiter, int error, const char *step);
+};
+
+/* Tells them all, and unlinks them. */
+void backup_writer_tell(struct list *waiters, const struct backup_job *job);
+
+/* How long after a failure the next attempt is; 0: of the first one. */
+uint64_t backup_writer_pause(uint64_t last_usec);
+
 /*
  * Takes the directory's descriptors; `path` is for finding it again when it has vanished. 0 or
  * -errno.

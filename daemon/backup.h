@@ -15,6 +15,9 @@
 
 struct backups;
 struct backup; /* of one service */
+struct backup_pins;
+
+typedef void (*backup_fn)(void *userdata);
 
 /* What stands behind an image. */
 struct backup_facts {
@@ -77,6 +80,12 @@ uint64_t backup_generation(const struct backup *backup);
 /* Why the last write failed, or NULL. */
 const char *backup_error(const struct backup *backup);
 
+/* Whether nothing is being written; what is to be written is from now on. Of a failed write
+ * backup_error() tells. */
+bool backup_settle(struct backup *backup);
+/* Who is told when a write has ended, maybe to begin anew; NULL: nobody. */
+void backup_listen(struct backup *backup, backup_fn fn, void *userdata);
+
 /* Writes that failed, since the start. */
 uint64_t backups_n_errors(const struct backups *backups);
 
@@ -85,8 +94,10 @@ struct backup_list *backups_list(const struct backups *backups);
 
 /* Removes what is kept of a service: of one in use the history but the generation that is served,
  * or `only` that generation (0: all); of another one everything. */
-void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only);
+void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only,
+	struct backup_waiter *waiter_or_null);
 
 /* For the files that keep other things there; NULL backups have neither. */
 const struct state_directory *backups_directory(const struct backups *backups);
 struct backup_writer *backups_writer(const struct backups *backups);
+struct backup_pins *backups_pins(const struct backups *backups);

@@ -3,6 +3,7 @@
 #include "daemon/explain.h"
 #include "daemon/listing.h"
 #include "daemon/operator.h"
+#include "daemon/order.h"
 #include "daemon/paging.h"
 #include "daemon/pending.h"
 #include "daemon/pinning.h"
@@ -541,7 +542,7 @@ static void handle_pin(struct request *request)
 	if (!take_name(request, name))
 		return;
 	if (is_operator(request->reply.session))
-		pinning_order(&request->reply, name, &request->wire);
+		order_take(&request->reply, name, &request->wire);
 	else
 		reply_text(&request->reply, WIRE_DENIED,
 			"user %u is no operator; see operators= in consulcfgd.conf",

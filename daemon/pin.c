@@ -5,7 +5,7 @@
 #include "proto/image-builder.h"
 #include "proto/key.h"
 
-#define FROZEN_KEY "f"
+#define FROZEN_KEY "f" /* the value: the digest */
 #define OVERRIDE 'o' /* in front of the key */
 
 /* In front of a record's value: two times, two texts with their NULs. */
@@ -216,10 +216,12 @@ static int append_override(struct records *records, const struct pin *pin)
 int pins_encode(const struct pins *pins, void **ret_data, size_t *ret_size)
 {
 	struct records records = { 0 };
+	le64 digest = le64_of(pins->frozen_digest);
 	int r = 0;
 
 	if (pins->is_frozen)
-		r = append(&records, FROZEN_KEY, 1, &pins->frozen, NULL, 0);
+		r = append(&records, FROZEN_KEY, 1, &pins->frozen, (const char *)&digest,
+			sizeof(digest));
 	LIST_FOREACH (node, &pins->overrides)
 		if (r == 0)
 			r = append_override(&records, LIST_ENTRY(node, struct pin, link));
@@ -260,6 +262,20 @@ static bool take_note(
 	return true;
 }
 
+static int take_freeze(
+	struct pins *pins, const struct pin_note *note, const char *value, size_t len)
+{
+	le64 digest;
+
+	if (len != sizeof(digest))
+		return -EBADMSG;
+	memcpy(&digest, value, len);
+	pins->is_frozen = true;
+	pins->frozen = *note;
+	pins->frozen_digest = le64_get(digest);
+	return 0;
+}
+
 int pins_decode(const struct image *image, struct pins *pins)
 {
 	struct record record;
@@ -274,13 +290,10 @@ int pins_decode(const struct image *image, struct pins *pins)
 
 		if (take_note(&record, &note, &value)) {
 			len = (size_t)(record.value + record.value_len - value);
-			r = 0;
-			if (record.key[0] == OVERRIDE)
-				r = pins_override(pins, record.key + 1, record.key_len - 1, value,
-					len, &note);
-			else
-				pins->frozen = note;
-			pins->is_frozen |= record.key[0] != OVERRIDE;
+			r = record.key[0] == OVERRIDE
+				    ? pins_override(pins, record.key + 1, record.key_len - 1, value,
+					      len, &note)
+				    : take_freeze(pins, &note, value, len);
 		}
 		if (r < 0) {
 			pins_done(pins);

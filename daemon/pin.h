@@ -24,6 +24,7 @@ struct pin { /* an override */
 struct pins {
 	bool is_frozen;
 	struct pin_note frozen;
+	uint64_t frozen_digest; /* of the contents that it is frozen at */
 	struct list overrides; /* pin::link */
 	unsigned n_overrides;
 	unsigned version; /* another one after each change */

@@ -1,6 +1,6 @@
 /*
- * Requests about the history and about what operators want: HISTORY,
- * RECALL, PREVIEW, PIN.
+ * Requests about what a service had, or could have: HISTORY, RECALL,
+ * PREVIEW.
  */
 #pragma once
 
@@ -11,5 +11,3 @@ void pinning_history(const struct reply *reply, const char *service, bool hide);
 void pinning_recall(const struct reply *reply, const char *service, uint64_t generation, bool hide);
 /* hide: as if nothing were held. */
 void pinning_preview(const struct reply *reply, const char *service, bool hide);
-/* The peer is an operator. */
-void pinning_order(const struct reply *reply, const char *name, const struct wire_request *request);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "daemon/service-pin.h"
+#include "daemon/service-publish.h"
 #include "daemon/service-state.h"
 
 #define PLACES 5 /* of an identity, in front of the prefixes */
@@ -85,15 +86,15 @@ static int make_facts(const struct service *service, struct backup_facts *ret_fa
 	return 0;
 }
 
-void service_backup_note(struct service *service)
+void service_backup_keep(struct service *service)
 {
 	struct backups *backups = service->backups;
 	uint64_t confirmed_at = loop_now() - service_state_age_usec(service);
 	struct backup_facts facts;
 
 	/* What the layers have now is not what is served where that was withheld. */
-	if (!backups || service->is_restored || service->withheld.is_set || !service->snapshot ||
-		service->n_layers == 0 || !is_wanted(service, service->config))
+	if (!backups || service->withheld.is_set || !service->snapshot || service->n_layers == 0 ||
+		!is_wanted(service, service->config))
 		return;
 	/* Names are free to invent: what never had a key leaves no file. */
 	if (!service->backup && service->snapshot->image.n_entries == 0)
@@ -103,7 +104,14 @@ void service_backup_note(struct service *service)
 	service->backup = backups_get(backups, service->name);
 	if (!service->backup || make_facts(service, &facts) < 0)
 		return; /* the next confirmation tries again */
+	backup_listen(service->backup, service_publish_quiet, service);
 	backup_put(service->backup, service->snapshot, service_pin_is_there(service), &facts);
+}
+
+void service_backup_note(struct service *service)
+{
+	if (!service->is_restored)
+		service_backup_keep(service);
 }
 
 void service_backup_record(struct service *service, struct snapshot *snapshot)

@@ -16,5 +16,8 @@ int service_backup_begin(struct service *service, struct restore **ret_restore);
 /* The published contents are to be kept, where that is news. */
 void service_backup_note(struct service *service);
 
+/* The same of what is not from the source. */
+void service_backup_keep(struct service *service);
+
 /* What the source says is to be in the history, where something else is served. References it. */
 void service_backup_record(struct service *service, struct snapshot *snapshot);

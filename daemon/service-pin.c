@@ -5,6 +5,7 @@
 #include "daemon/backup-history.h"
 #include "daemon/backup-pins.h"
 #include "daemon/log.h"
+#include "daemon/recall.h"
 #include "daemon/service-publish.h"
 #include "daemon/services.h"
 
@@ -19,12 +20,12 @@ static void save(struct service *service)
 	if (!service->backups)
 		return;
 	if (pins_are_empty(service->pins)) {
-		backup_pins_put(service->backups, service->name, NULL, 0);
+		(void)backup_pins_put(service->backups, service->name, NULL, 0);
 		return;
 	}
 	r = pins_encode(service->pins, &data, &size);
 	if (r == 0)
-		backup_pins_put(service->backups, service->name, data, size);
+		(void)backup_pins_put(service->backups, service->name, data, size);
 	else
 		log_error("%s: what operators said of it cannot be kept: %s", service->name,
 			strerror(-r));
@@ -104,6 +105,76 @@ void service_pin_load(struct service *service)
 	arm(service);
 }
 
+static void end_freeze(struct service *service, int error)
+{
+	log_error("%s: what it is frozen at is gone (%s): it is frozen no more", service->name,
+		strerror(-error));
+	service->pins->is_frozen = false;
+	service->pins->version++;
+	save(service);
+	arm(service);
+}
+
+static void give_up_freeze(struct service *service, int error)
+{
+	end_freeze(service, error);
+	service_publish_again(service);
+}
+
+/* The generation that it is frozen at. */
+static int find_frozen(const struct service *service, uint64_t *ret_generation)
+{
+	char target[32];
+
+	snprintf(target, sizeof(target), "digest:%016llx",
+		(unsigned long long)service->pins->frozen_digest);
+	return backup_history_find(service->backups, service->name, target, 0, ret_generation);
+}
+
+static void on_frozen(void *userdata, struct snapshot *snapshot, int error)
+{
+	struct service *service = userdata;
+	uint64_t confirmed_at = recall_confirmed_at(service->recall);
+
+	service->recall = recall_free(service->recall);
+	if (!snapshot)
+		give_up_freeze(service, error);
+	else if (service_publish_is_possible(service))
+		service_publish_instead(service, snapshot);
+	else
+		service_publish_restored(service, snapshot, confirmed_at);
+	service_publish_quiet(service);
+}
+
+bool service_pin_is_other(struct service *service, const struct snapshot *snapshot)
+{
+	uint64_t generation;
+	int r;
+
+	if (!service_pin_is_frozen(service) ||
+		service->pins->frozen_digest == snapshot->image.digest)
+		return false;
+	r = find_frozen(service, &generation);
+	if (r < 0)
+		end_freeze(service, r);
+	return r == 0;
+}
+
+void service_pin_restore(struct service *service)
+{
+	uint64_t generation;
+	int r;
+
+	if (!service_pin_is_frozen(service) || service->snapshot)
+		return;
+	r = find_frozen(service, &generation);
+	if (r == 0)
+		r = recall_new(service->services->loop, service->backups, service->name, generation,
+			on_frozen, service, &service->recall);
+	if (r < 0)
+		give_up_freeze(service, r);
+}
+
 void service_pin_done(struct service *service)
 {
 	loop_timer_free(service->pin_timer);
@@ -115,24 +186,20 @@ void service_pin_done(struct service *service)
 
 /* --- orders ------------------------------------------------------------------------------ */
 
-int service_pin_freeze(struct service *service, const char *target, const struct pin_note *note)
+int service_pin_freeze(
+	struct service *service, struct snapshot *snapshot, const struct pin_note *note)
 {
-	struct snapshot *snapshot = NULL;
-	uint64_t generation = 0;
-	int r;
+	uint64_t generation = snapshot->generation;
+	int r = start(service);
 
-	if (!service->snapshot)
-		return -ENODATA;
-	r = backup_history_find(
-		service->backups, service->name, target, service->generation, &generation);
-	if (r == 0)
-		r = backup_history_load(service->backups, service->name, generation, &snapshot);
-	if (r == 0)
-		r = start(service);
-	if (r < 0)
+	if (r < 0) {
+		snapshot_unref(snapshot);
 		return r;
+	}
 	service->pins->is_frozen = true;
 	service->pins->frozen = *note;
+	service->pins->frozen_digest = snapshot->image.digest;
+	service->pins->version++;
 	log_warning("%s: frozen at generation %llu by %s%s%s", service->name,
 		(unsigned long long)generation, note->by, note->reason[0] != '\0' ? ": " : "",
 		note->reason);

@@ -22,12 +22,18 @@ static inline bool service_pin_is_there(const struct service *service)
 	return service->pins && !pins_are_empty(service->pins);
 }
 
+/* Of what a backup has: whether the service is frozen at other contents, which the history has.
+ * Where it has not that is logged, and ends the freeze. */
+bool service_pin_is_other(struct service *service, const struct snapshot *snapshot);
+/* After a restore that brought nothing: what it is frozen at is served a moment later. */
+void service_pin_restore(struct service *service);
+
 /*
- * From now on the service has the contents of that generation, under a new number unless it is the
- * one that is served. 0; -ENOENT: the history has no such generation (target: see history_find);
- * -EINVAL: not a target; -EBADMSG: damaged; -ENODATA: the service has none yet; other -errno.
+ * From now on the service has these contents of its history, under a new number unless they are
+ * those that are served. Takes the snapshot, which nobody else has. 0, -ENOMEM.
  */
-int service_pin_freeze(struct service *service, const char *target, const struct pin_note *note);
+int service_pin_freeze(
+	struct service *service, struct snapshot *snapshot, const struct pin_note *note);
 /* -ENOENT: it was not frozen. */
 int service_pin_thaw(struct service *service, const char *by);
 

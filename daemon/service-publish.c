@@ -1,7 +1,9 @@
 #include "daemon/service-publish.h"
 
 #include "daemon/backup-history.h"
+#include "daemon/log.h"
 #include "daemon/publication.h"
+#include "daemon/recall.h"
 #include "daemon/service-backup.h"
 #include "daemon/service-outcome.h"
 #include "daemon/service-pin.h"
@@ -128,7 +130,7 @@ static void replace_snapshot(struct service *service, struct snapshot *snapshot)
 static int finish_recording(struct service *service)
 {
 	/* Frozen, and what was frozen is lost: better this than nothing. */
-	if (service->snapshot && service_pin_is_frozen(service))
+	if ((service->snapshot || service->recall) && service_pin_is_frozen(service))
 		return 0;
 	service->publication = publication_free(service->publication);
 	return start_pinned_publication(service) < 0 ? -ENOMEM : 1;
@@ -183,19 +185,60 @@ static int work_on_publication(struct service *service)
 	return r == 0 ? finish_publication(service) : r;
 }
 
-/* The newest is withheld: what operators said and do not say any more gives way to the newest good.
- */
-static void fall_back(struct service *service)
+/* The newest is withheld, and what is served came when operators said something that they do not
+ * say any more. */
+static bool must_fall_back(const struct service *service)
 {
-	struct snapshot *snapshot;
+	return service->withheld.is_set && service->is_pinned && !service_pin_is_there(service);
+}
 
-	if (!service->is_pinned || service_pin_is_there(service))
+static void take_newest(struct service *service, struct snapshot *snapshot, uint64_t confirmed_at)
+{
+	if (!service_publish_is_possible(service) && !service_pin_is_frozen(service)) {
+		service_publish_restored(service, snapshot, confirmed_at);
+	} else if (must_fall_back(service)) {
+		snapshot->generation = next_generation(service);
+		replace_snapshot(service, snapshot);
+		service_publish_tell(service);
+	} else {
+		snapshot_unref(snapshot);
+	}
+}
+
+static void say_unreadable(const struct service *service, int error)
+{
+	log_error("%s: the newest of its history cannot be read: %s", service->name,
+		strerror(-error));
+}
+
+static void on_newest(void *userdata, struct snapshot *snapshot, int error)
+{
+	struct service *service = userdata;
+	uint64_t confirmed_at = recall_confirmed_at(service->recall);
+
+	service->recall = recall_free(service->recall);
+	if (snapshot)
+		take_newest(service, snapshot, confirmed_at);
+	else
+		say_unreadable(service, error);
+	service_publish_quiet(service);
+}
+
+/* What the source said last, as far as it was good. */
+static void recall_newest(struct service *service)
+{
+	uint64_t generation;
+	int r;
+
+	if (service->recall)
 		return;
-	snapshot = backup_history_newest(service->backups, service->name);
-	if (!snapshot)
-		return;
-	snapshot->generation = next_generation(service);
-	replace_snapshot(service, snapshot);
+	r = backup_history_find(
+		service->backups, service->name, "previous", UINT64_MAX, &generation);
+	if (r == 0)
+		r = recall_new(service->services->loop, service->backups, service->name, generation,
+			on_newest, service, &service->recall);
+	if (r < 0 && r != -ENOENT)
+		say_unreadable(service, r);
 }
 
 static void work(struct service *service)
@@ -218,12 +261,13 @@ static void work(struct service *service)
 	service->published_at = loop_now();
 	if (r == 0)
 		service_backup_note(service);
-	if (r == -EKEYREJECTED)
-		fall_back(service);
+	if (r == -EKEYREJECTED && must_fall_back(service))
+		recall_newest(service);
 	/* Changes that came meanwhile make one more publication, all together. */
 	if (service->is_dirty)
 		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC);
 	service_publish_tell(service);
+	service_publish_quiet(service);
 }
 
 static void on_publish_timer(void *userdata)
@@ -282,7 +326,9 @@ static bool is_same(const struct image *a, const struct image *b)
 	return a->size == b->size && a->digest == b->digest;
 }
 
-void service_publish_instead(struct service *service, struct snapshot *snapshot)
+/* A backup goes on being one. */
+static void serve_instead(
+	struct service *service, struct snapshot *snapshot, const uint64_t *restored_at)
 {
 	service_publish_drop(service);
 	if (service->snapshot && is_same(&service->snapshot->image, &snapshot->image)) {
@@ -292,31 +338,57 @@ void service_publish_instead(struct service *service, struct snapshot *snapshot)
 		snapshot->generation = next_generation(service);
 		replace_snapshot(service, snapshot);
 		service->published_at = loop_now();
+		service->is_restored = restored_at != NULL;
+		service->restored_at = restored_at ? *restored_at : 0;
 	}
-	service_backup_note(service);
+	service_backup_keep(service);
 	service_publish_tell(service);
+}
+
+void service_publish_instead(struct service *service, struct snapshot *snapshot)
+{
+	service->recall = recall_free(service->recall);
+	serve_instead(service, snapshot, NULL);
 	/* What was under way is to be recorded. */
 	if (service_publish_is_possible(service))
 		service_publish(service);
 }
 
+void service_publish_restored(
+	struct service *service, struct snapshot *snapshot, uint64_t confirmed_at)
+{
+	serve_instead(service, snapshot, &confirmed_at);
+}
+
 void service_publish_again(struct service *service)
 {
-	struct snapshot *snapshot;
-
 	service_publish_drop(service);
-	if (service_publish_is_possible(service)) {
+	service->recall = recall_free(service->recall);
+	if (service_publish_is_possible(service))
 		service_publish(service);
-		return;
-	}
-	/* The source is away: the newest that it said. Overrides wait for it. */
-	snapshot = backup_history_newest(service->backups, service->name);
-	if (snapshot && !service_pin_is_frozen(service)) {
-		service_publish_instead(service, snapshot);
-		service->is_restored = true;
-		service_publish_show(service);
-		return;
-	}
-	snapshot_unref(snapshot);
+	else if (!service_pin_is_frozen(service)) /* overrides wait for the source */
+		recall_newest(service);
 	service_publish_show(service);
+}
+
+bool service_publish_is_busy(const struct service *service)
+{
+	return service->restore || service->recall || service->publication || service->is_dirty ||
+	       loop_timer_is_armed(service->publish_timer);
+}
+
+void service_publish_quiet(void *userdata)
+{
+	struct service *service = userdata;
+	struct list waiting = LIST_INIT(waiting);
+
+	list_splice(&waiting, &service->quiet);
+	while (!list_is_empty(&waiting)) {
+		struct service_waiter *waiter =
+			LIST_ENTRY(waiting.next, struct service_waiter, link);
+
+		list_unlink(&waiter->link);
+		list_append(&service->quiet, &waiter->link);
+		waiter->fn(service, waiter->userdata);
+	}
 }

@@ -21,8 +21,17 @@ void service_publish(struct service *service);
 /* What was to be published is not the configuration any more. */
 void service_publish_drop(struct service *service);
 
+/* Whether what is served is about to be another. */
+bool service_publish_is_busy(const struct service *service);
+/* Tells service::quiet that something under way has ended. The argument is the service. */
+void service_publish_quiet(void *userdata);
+
 /* From now on this is served, under a new generation unless it is the same; takes the snapshot,
  * which nobody else has. */
 void service_publish_instead(struct service *service, struct snapshot *snapshot);
-/* What is served is made anew, from what the source said, or from the newest that is recorded. */
+/* The same while the source is away; confirmed_at: when it had said so, loop_now() time. */
+void service_publish_restored(
+	struct service *service, struct snapshot *snapshot, uint64_t confirmed_at);
+/* What is served is made anew, from what the source said, or from the newest that is recorded: a
+ * moment later. */
 void service_publish_again(struct service *service);

@@ -3,6 +3,7 @@
 #include "daemon/log.h"
 #include "daemon/preview.h"
 #include "daemon/publication.h"
+#include "daemon/recall.h"
 #include "daemon/service-backup.h"
 #include "daemon/service-pin.h"
 #include "daemon/service-publish.h"
@@ -190,12 +191,18 @@ static void adopt(struct service *service, struct snapshot *snapshot)
 static int end_restore(struct service *service)
 {
 	struct restore *restore = TAKE_PTR(service->restore);
+	uint64_t confirmed_at = loop_now();
 	int r = service_apply_layers(service);
 
-	for (unsigned i = 0; service->is_restored && i < service->n_layers; i++)
-		tree_restore(service->layers[i].tree, restore_take_layer(restore, i),
-			service->restored_at);
+	(void)backup_is_known(service->backup, &confirmed_at);
+	for (unsigned i = 0; i < service->n_layers; i++) {
+		struct kvset *set = restore_take_layer(restore, i);
+
+		if (set || service->is_restored)
+			tree_restore(service->layers[i].tree, set, confirmed_at);
+	}
 	restore_free(restore);
+	service_pin_restore(service);
 	service_publish_show(service);
 	return r;
 }
@@ -210,7 +217,9 @@ static int work_on_restore(struct service *service)
 	do {
 		r = restore_step(service->restore);
 		snapshot = restore_take(service->restore);
-		if (snapshot)
+		if (snapshot && service_pin_is_other(service, snapshot))
+			snapshot_unref(snapshot);
+		else if (snapshot)
 			adopt(service, snapshot);
 	} while (r > 0 && loop_now() < end);
 	if (r > 0)
@@ -228,16 +237,22 @@ static void on_restore_timer(void *userdata)
 		log_error("%s: cannot be watched: %s", service->name, strerror(-r));
 	if (!had_snapshot && service->snapshot)
 		service_publish_tell(service);
+	service_publish_quiet(service);
 }
 
 static int start_layers(struct service *service)
 {
+	int r;
+
 	service_pin_load(service);
 	service->backup = backups_find(service->backups, service->name);
 	backup_set_used(service->backup, true);
+	backup_listen(service->backup, service_publish_quiet, service);
 	if (service_backup_begin(service, &service->restore) == 0)
 		return work_on_restore(service);
-	return service_apply_layers(service);
+	r = service_apply_layers(service);
+	service_pin_restore(service);
+	return r;
 }
 
 void service_free(struct service *service)
@@ -246,6 +261,7 @@ void service_free(struct service *service)
 	loop_timer_free(service->restore_timer);
 	service->publication = publication_free(service->publication);
 	service->preview = preview_free(service->preview);
+	service->recall = recall_free(service->recall);
 	drop_layers(service);
 	glob_list_done(&service->locks);
 	judge_done(&service->judge);
@@ -253,6 +269,7 @@ void service_free(struct service *service)
 	loop_timer_free(service->publish_timer);
 	service_pin_done(service);
 	backup_set_used(service->backup, false);
+	backup_listen(service->backup, NULL, NULL);
 	snapshot_unref(service->snapshot);
 	announcer_remove(service->services->announcer, &service->announcement);
 	free(service);
@@ -273,6 +290,8 @@ int service_new(
 	memcpy(service->name, name, name_len);
 	announcer_add(services->announcer, &service->announcement);
 	list_init(&service->waiters);
+	list_init(&service->quiet);
+	list_init(&service->orders);
 	list_init(&service->idle_link);
 	r = service_publish_init(service);
 	if (r == 0)

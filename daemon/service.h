@@ -73,9 +73,12 @@ struct service {
 	uint64_t generation; /* of the snapshot; 0 while loading */
 	struct announcement announcement;
 	struct list waiters;
+	struct list quiet; /* service_waiter::link: told when something under way has ended */
+	struct list orders; /* order::link: in the order they came, until each is in force */
 	struct publication *publication; /* under way, or NULL */
 	bool is_recording; /* the publication is for the history alone */
 	struct preview *preview; /* of what is held; NULL: nobody asked */
+	struct recall *recall; /* of what is to be served instead, under way; or NULL */
 	struct pins *pins; /* what operators said; NULL: nothing ever */
 	bool is_pinned; /* the snapshot came when they said something */
 	struct loop_timer *pin_timer;

@@ -43,7 +43,11 @@ static int attempt(struct query *query, void *userdata)
 int order_send(struct context *context, const struct wire_request *request, const char *nothing)
 {
 	struct wire_request copy = *request;
-	struct query query = { .context = context, .timeout_usec = QUERY_TIMEOUT_USEC };
+	struct query query = {
+		.context = context,
+		.timeout_usec = QUERY_TIMEOUT_USEC,
+		.patience_usec = LIMIT_ORDER_USEC + QUERY_TIMEOUT_USEC,
+	};
 	int r = query_run(&query, attempt, &copy);
 
 	if (r < 0)

@@ -76,7 +76,9 @@ static uint64_t answer_deadline(const struct query *q)
 
 	if (q->deadline == CLOCK_FOREVER)
 		return CLOCK_FOREVER;
-	return q->open_tag != 0 ? MAX(q->deadline, now) + ANSWER_USEC : now + NEXT_ANSWER_USEC;
+	if (q->open_tag != 0)
+		return MAX(q->deadline, now) + ANSWER_USEC;
+	return now + MAX(NEXT_ANSWER_USEC, q->patience_usec);
 }
 
 static void keep_words(struct query *q, const void *words, size_t len)

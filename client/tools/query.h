@@ -13,6 +13,7 @@ struct query {
 	const struct context *context;
 	const char *service; /* NULL: about the daemon, nothing is opened */
 	uint64_t timeout_usec;
+	uint64_t patience_usec; /* for an answer that takes its time; 0: it does not */
 	uint64_t deadline; /* for the daemon and the first data */
 	struct link link;
 	uint32_t open_tag; /* 0: answered */

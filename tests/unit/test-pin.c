@@ -62,12 +62,14 @@ static void what_was_kept_is_what_was_said(void **state)
 	pins_init(&pins);
 	pins.is_frozen = true;
 	pins.frozen = note;
+	pins.frozen_digest = 77;
 	set(&pins, "empty", "", &endless);
 	assert_int_equal(pins_override(&pins, "nul", 3, "a\0b", 3, &note), 0);
 	assert_int_equal(pins_encode(&pins, &data, &size), 0);
 	assert_int_equal(image_open(data, size, &image), 0);
 	assert_int_equal(pins_decode(&image, &again), 0);
 	assert_true(again.is_frozen);
+	assert_int_equal(again.frozen_digest, 77);
 	assert_string_equal(again.frozen.by, "uid 7");
 	assert_string_equal(again.frozen.reason, "a bad push");
 	assert_int_equal(again.frozen.since, 1000);
