@@ -92,8 +92,9 @@ void service_backup_keep(struct service *service)
 	uint64_t confirmed_at = loop_now() - service_state_age_usec(service);
 	struct backup_facts facts;
 
-	/* What the layers have now is not what is served where that was withheld. */
-	if (!backups || service->withheld.is_set || !service->snapshot || service->n_layers == 0 ||
+	/* What the layers have now is not what is served where that was refused. */
+	if (!backups || (service->refusal != 0 && !service_pin_is_frozen(service)) ||
+		!service->snapshot || service->n_layers == 0 ||
 		!is_wanted(service, service->config))
 		return;
 	/* Names are free to invent: what never had a key leaves no file. */

@@ -37,6 +37,9 @@ void service_outcome_bad(struct service *service, int error)
 {
 	const char *why = error == -EFBIG ? "its image would exceed max_service" : strerror(-error);
 
+	if (service->refusal == 0)
+		service->refused_at = loop_now();
+	service->refusal = error;
 	if (error == -EKEYREJECTED) {
 		withhold(service);
 		return;
@@ -69,6 +72,7 @@ void service_outcome_good(struct service *service)
 
 	service->error.is_set = false;
 	service->withheld.is_set = false;
+	service->refusal = 0;
 	/* A schema that does not read keeps nothing from being served. */
 	if (trouble[0] == '\0')
 		return;

@@ -42,6 +42,9 @@ uint64_t service_state_age_usec(const struct service *service)
 	for (unsigned i = 0; i < service->n_layers; i++)
 		if (service->layers[i].tree->content)
 			age = MAX(age, now - service->layers[i].tree->confirmed_at);
+	/* What the source confirms since is something else. */
+	if (service->refusal != 0)
+		age = MAX(age, now - service->refused_at);
 	return age;
 }
 

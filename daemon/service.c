@@ -17,10 +17,10 @@ static bool needs_publication(const struct service *service)
 {
 	const struct kvset *content = service->layers[0].tree->content;
 
-	/* The same would be withheld again. */
-	if (service->withheld.is_set)
+	/* The same would be refused again. */
+	if (service->refusal == -EKEYREJECTED || service->refusal == -EFBIG)
 		return false;
-	if (!service->snapshot)
+	if (!service->snapshot || service->refusal != 0)
 		return true;
 	return service->is_restored && (service->n_layers > 1 || service->judge.source ||
 					       service->seen_generation > service->generation ||
@@ -33,7 +33,7 @@ static void on_answered(struct service *service, bool content_changed)
 		service_publish(service);
 		return;
 	}
-	if (!service->withheld.is_set)
+	if (service->refusal == 0)
 		service->is_restored = false;
 	service_publish_show(service);
 	if (!service->publication && !service->is_dirty)
@@ -164,7 +164,8 @@ int service_apply_layers(struct service *service)
 	}
 	if (!has_layers(service, prefixes, (unsigned)n))
 		r = replace_layers(service, prefixes, (unsigned)n);
-	else if (has_others > 0 && service_publish_is_possible(service))
+	else if ((has_others > 0 || service->refusal == -EFBIG) &&
+		 service_publish_is_possible(service))
 		service_publish(service);
 	set_hold(service);
 	free_prefixes(prefixes, (unsigned)n);

@@ -69,6 +69,8 @@ struct service {
 	struct glob_list locks; /* keys that belong to the lowest layer that has them */
 	struct judge judge; /* by the schema */
 	struct withheld withheld;
+	int refusal; /* -errno: why what the layers have is not served; 0: it is, or nobody tried */
+	uint64_t refused_at; /* loop_now(): since when */
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */
 	struct announcement announcement;

@@ -517,3 +517,29 @@ def test_a_backup_opens_as_an_image(kept, service_name):
     assert re.match(rb"CCFGIMG\n", data) and data.endswith(b"CCFGBAK\n")
     size, = struct.unpack_from("<Q", data, 16)
     assert struct.unpack_from("<Q", data, len(data) - FOOTER)[0] == size
+
+
+# --- what is not served -------------------------------------------------------------------------------------------------
+
+def test_what_exceeds_max_service_is_neither_written_nor_confirmed(daemon, tree, service_name):
+    """Two layers that fit each and not together: the backup stays that of what is served, and so does its age."""
+    config = "[services]\nresync=1s\nmax_service=100K\n[service *]\nlayers=common/ own/{service}/\n"
+    tree.put("common/a", "x" * 60_000)
+    tree.put(f"own/{service_name}/b", "1")
+    running = daemon(source=tree.source, config=config)
+    watcher = running.watch(service_name)
+    wait_backup(running, service_name)
+    path = backup_path(running, service_name)
+    tree.put(f"own/{service_name}/b", "y" * 60_000)
+    wait_until(lambda: (running.service(service_name)["last_error"] or {}).get("kind") == "limit", 5, "the refusal")
+    before = path.stat().st_ino, path.read_bytes()
+    holds_for(lambda: (path.stat().st_ino, path.read_bytes()) == before, 3, "the backup, over several resyncs")
+    assert running.service(service_name)["age_seconds"] > 2.5, "that long ago the source said what is served"
+    running.kill9()
+    running.start()
+    running.wait_log("cannot publish")
+    assert running.get(service_name, "b") == "1" and running.service(service_name)["state"] == "backup"
+    running.reload(config.replace("100K", "1M"))
+    running.wait_value(service_name, "b", "y" * 60_000)
+    wait_backup(running, service_name)
+    assert running.wait_state(service_name, "live")["age_seconds"] < 2.5 and watcher.running
