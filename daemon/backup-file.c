@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#define TEMPORARY ".writing" /* no service's name begins with a dot */
+#define TEMPORARY BACKUP_TEMPORARY
 
 static int fail(struct backup_job *job, const char *step, int error)
 {
@@ -48,24 +48,33 @@ static int write_content(int fd, struct backup_job *job)
 	return write_all(fd, iov, job->kind == BACKUP_JOB_IMAGE ? 3 : 1);
 }
 
-/* The whole file under its temporary name. */
-static int write_temporary(
-	const struct state_directory *directory, int place, struct backup_job *job)
+/* The whole file under a temporary name. Its descriptor, or -errno. */
+static int create(const struct state_directory *directory, int place, const char *temporary,
+	struct backup_job *job)
 {
 	AUTO_CLOSE int fd = -1;
 	int r;
 
 	/* Of a daemon that was killed; nobody else has it. */
-	(void)unlinkat(place, TEMPORARY, 0);
-	fd = openat(place, TEMPORARY, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	(void)unlinkat(place, temporary, 0);
+	fd = openat(place, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail(job, "open", -errno);
 	if (job->place == STATE_OPEN &&
 		(fchown(fd, (uid_t)-1, directory->gid) < 0 || fchmod(fd, 0640) < 0))
 		return fail(job, "chown", -errno);
 	r = write_content(fd, job);
-	if (r < 0)
-		return fail(job, "write", r);
+	return r < 0 ? fail(job, "write", r) : TAKE_FD(fd);
+}
+
+/* The same on the disk. */
+static int write_temporary(
+	const struct state_directory *directory, int place, struct backup_job *job)
+{
+	AUTO_CLOSE int fd = create(directory, place, TEMPORARY, job);
+
+	if (fd < 0)
+		return fd;
 	if (fsync(fd) < 0)
 		return fail(job, "fsync", -errno);
 	/* A network's disk may say only here what became of the writes. */
@@ -101,7 +110,8 @@ static void prune(int history, unsigned keep)
 }
 
 /* The same file under a second name, which takes the place of the same generation's before. */
-static int record(const struct state_directory *directory, int place, struct backup_job *job)
+static int record(const struct state_directory *directory, int place, const char *temporary,
+	bool must_sync, struct backup_job *job)
 {
 	AUTO_CLOSE int history = -1;
 	char name[32];
@@ -115,23 +125,23 @@ static int record(const struct state_directory *directory, int place, struct bac
 	(void)unlinkat(history, TEMPORARY, 0);
 	snprintf(name, sizeof(name), HISTORY_NAME,
 		(unsigned long long)le64_get(job->footer.generation));
-	if (linkat(place, TEMPORARY, history, TEMPORARY, 0) < 0)
+	if (linkat(place, temporary, history, TEMPORARY, 0) < 0)
 		return fail(job, "link", -errno);
 	if (renameat(history, TEMPORARY, history, name) < 0)
 		return fail(job, "rename", -errno);
 	prune(history, job->keep);
-	return fsync(history) < 0 ? fail(job, "fsync", -errno) : 0;
+	return must_sync && fsync(history) < 0 ? fail(job, "fsync", -errno) : 0;
 }
 
-static int put_in_place(int place, struct backup_job *job)
+static int put_in_place(int place, const char *temporary, bool must_sync, struct backup_job *job)
 {
 	char name[BACKUP_NAME];
 
 	snprintf(name, sizeof(name), "%s%s", job->service,
 		job->kind == BACKUP_JOB_IMAGE ? BACKUP_SUFFIX : "");
-	if (renameat(place, TEMPORARY, place, name) < 0)
+	if (renameat(place, temporary, place, name) < 0)
 		return fail(job, "rename", -errno);
-	return fsync(place) < 0 ? fail(job, "fsync", -errno) : 0;
+	return must_sync && fsync(place) < 0 ? fail(job, "fsync", -errno) : 0;
 }
 
 /* Whoever may not read it any more finds nothing. */
@@ -148,17 +158,26 @@ static int remove_other(const struct state_directory *directory, struct backup_j
 	return fsync(other) < 0 ? fail(job, "fsync", -errno) : 0;
 }
 
+/* From its temporary name to where it belongs. */
+static int name_image(const struct state_directory *directory, int place, const char *temporary,
+	bool must_sync, struct backup_job *job)
+{
+	int r = 0;
+
+	if (job->is_recorded)
+		r = record(directory, place, temporary, must_sync, job);
+	if (r == 0 && job->is_served)
+		r = put_in_place(place, temporary, must_sync, job);
+	else if (r == 0)
+		(void)unlinkat(place, temporary, 0);
+	return r == 0 && job->is_served ? remove_other(directory, job) : r;
+}
+
 static int write_image(const struct state_directory *directory, int place, struct backup_job *job)
 {
 	int r = write_temporary(directory, place, job);
 
-	if (r == 0 && job->is_recorded)
-		r = record(directory, place, job);
-	if (r == 0 && job->is_served)
-		r = put_in_place(place, job);
-	else if (r == 0)
-		(void)unlinkat(place, TEMPORARY, 0);
-	return r == 0 && job->is_served ? remove_other(directory, job) : r;
+	return r < 0 ? r : name_image(directory, place, TEMPORARY, true, job);
 }
 
 static int unlink_file(int directory, const char *name, struct backup_job *job)
@@ -247,7 +266,7 @@ void backup_file_write(const struct state_directory *directory, struct backup_jo
 	case BACKUP_JOB_TEXT:
 		r = write_temporary(directory, place, job);
 		if (r == 0)
-			r = put_in_place(place, job);
+			r = put_in_place(place, TEMPORARY, true, job);
 		break;
 	case BACKUP_JOB_UNLINK:
 	case BACKUP_JOB_FORGET:
@@ -258,4 +277,94 @@ void backup_file_write(const struct state_directory *directory, struct backup_jo
 	/* A disk that is full needs the room. */
 	if (r < 0)
 		(void)unlinkat(place, TEMPORARY, 0);
+}
+
+/* --- many at once ------------------------------------------------------------------------ */
+
+static void temporary_of(unsigned i, char ret_name[32])
+{
+	snprintf(ret_name, 32, TEMPORARY "-%u", i);
+}
+
+static bool is_one_file_system(const struct state_directory *directory)
+{
+	static const enum state_place others[] = { STATE_OPEN, STATE_PRIVATE, STATE_HISTORY };
+	struct stat top, other;
+
+	if (directory->fds[STATE_TOP] < 0 || fstat(directory->fds[STATE_TOP], &top) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (directory->fds[others[i]] < 0 || fstat(directory->fds[others[i]], &other) < 0 ||
+			other.st_dev != top.st_dev)
+			return false;
+	return true;
+}
+
+/* Contents to the disk, as far as they are the file's own: an error is this file's alone. */
+static int wait_for_content(int fd)
+{
+	return sync_file_range(fd, 0, 0,
+		       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+			       SYNC_FILE_RANGE_WAIT_AFTER) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int write_contents(const struct state_directory *directory, struct backup_job *const jobs[],
+	unsigned n_jobs, int fds[])
+{
+	char name[32];
+	int r = 0;
+
+	for (unsigned i = 0; i < n_jobs && r == 0; i++) {
+		temporary_of(i, name);
+		fds[i] = create(directory, directory->fds[jobs[i]->place], name, jobs[i]);
+		r = MIN(fds[i], 0);
+		if (r == 0)
+			(void)sync_file_range(fds[i], 0, 0, SYNC_FILE_RANGE_WRITE);
+	}
+	for (unsigned i = 0; i < n_jobs && r == 0; i++)
+		r = wait_for_content(fds[i]);
+	if (r == 0 && syncfs(directory->fds[STATE_TOP]) < 0)
+		r = -errno;
+	return r;
+}
+
+static int name_all(
+	const struct state_directory *directory, struct backup_job *const jobs[], unsigned n_jobs)
+{
+	char name[32];
+	int r = 0;
+
+	for (unsigned i = 0; i < n_jobs && r == 0; i++) {
+		temporary_of(i, name);
+		r = name_image(directory, directory->fds[jobs[i]->place], name, false, jobs[i]);
+	}
+	if (r == 0 && syncfs(directory->fds[STATE_TOP]) < 0)
+		r = -errno;
+	return r;
+}
+
+int backup_file_write_many(
+	const struct state_directory *directory, struct backup_job *const jobs[], unsigned n_jobs)
+{
+	int fds[LIMIT_BACKUP_BATCH], r;
+	char name[32];
+
+	if (!is_one_file_system(directory))
+		return -EXDEV;
+	for (unsigned i = 0; i < n_jobs; i++) {
+		jobs[i]->error = 0;
+		fds[i] = -1;
+	}
+	r = write_contents(directory, jobs, n_jobs, fds);
+	for (unsigned i = 0; i < n_jobs; i++)
+		std_closep(&fds[i]);
+	if (r == 0)
+		r = name_all(directory, jobs, n_jobs);
+	for (unsigned i = 0; i < n_jobs && r < 0; i++) {
+		temporary_of(i, name);
+		(void)unlinkat(directory->fds[jobs[i]->place], name, 0);
+	}
+	return r;
 }

@@ -18,7 +18,9 @@ struct backup_writer {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct list queue, finished; /* backup_job::link */
-	bool is_stopping, is_working;
+	bool is_stopping;
+	unsigned n_submitted, n_done; /* jobs; that shows whether the disk answers */
+	struct timespec stop_at; /* the end of all drains; of the loop alone */
 	int event;
 	struct loop_io *io;
 };
@@ -40,9 +42,6 @@ static void find_again(struct backup_writer *writer)
 
 static void work(struct backup_writer *writer, struct backup_job *job)
 {
-	if (job->kind == BACKUP_JOB_IMAGE)
-		backup_format_finish(
-			&job->footer, job->image, job->image_size, job->names, job->names_size);
 	backup_file_write(&writer->directory, job);
 	if (job->error != -ENOENT && job->error != -ESTALE)
 		return;
@@ -50,36 +49,72 @@ static void work(struct backup_writer *writer, struct backup_job *job)
 	backup_file_write(&writer->directory, job);
 }
 
-/* Under the lock. NULL: no more are to come. */
-static struct backup_job *next_job(struct backup_writer *writer)
+static bool is_for_many(const struct backup_job *job)
 {
-	struct backup_job *job;
+	return job->kind == BACKUP_JOB_IMAGE &&
+	       (job->place == STATE_OPEN || job->place == STATE_PRIVATE);
+}
 
-	writer->is_working = false;
-	pthread_cond_broadcast(&writer->changed);
+static void work_on_all(struct backup_writer *writer, struct backup_job *const jobs[], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (jobs[i]->kind == BACKUP_JOB_IMAGE)
+			backup_format_finish(&jobs[i]->footer, jobs[i]->image, jobs[i]->image_size,
+				jobs[i]->names, jobs[i]->names_size);
+	if (n >= LIMIT_BACKUP_BATCH_MIN && backup_file_write_many(&writer->directory, jobs, n) == 0)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		work(writer, jobs[i]);
+}
+
+/* Under the lock. As they came; few are worth no batch, and are taken one by one. */
+static unsigned take_jobs(struct backup_writer *writer, struct backup_job *ret_jobs[])
+{
+	unsigned n = 0;
+
+	LIST_FOREACH (node, &writer->queue) {
+		struct backup_job *job = LIST_ENTRY(node, struct backup_job, link);
+
+		if (n == LIMIT_BACKUP_BATCH || (n > 0 && !is_for_many(job)))
+			break;
+		ret_jobs[n++] = job;
+		if (!is_for_many(job))
+			break;
+	}
+	n = n < LIMIT_BACKUP_BATCH_MIN ? 1 : n;
+	for (unsigned i = 0; i < n; i++)
+		list_unlink(&ret_jobs[i]->link);
+	return n;
+}
+
+/* Under the lock. 0: no more are to come. */
+static unsigned next_jobs(struct backup_writer *writer, struct backup_job *ret_jobs[])
+{
+
 	while (list_is_empty(&writer->queue) && !writer->is_stopping)
 		pthread_cond_wait(&writer->changed, &writer->lock);
 	if (list_is_empty(&writer->queue))
-		return NULL;
-	job = LIST_ENTRY(writer->queue.next, struct backup_job, link);
-	list_unlink(&job->link);
-	writer->is_working = true;
-	return job;
+		return 0;
+	return take_jobs(writer, ret_jobs);
 }
 
 static void *run(void *userdata)
 {
 	struct backup_writer *writer = userdata;
 	static const uint64_t one = 1;
-	struct backup_job *job;
+	struct backup_job *jobs[LIMIT_BACKUP_BATCH];
+	unsigned n;
 
 	pthread_setname_np(pthread_self(), "backup-writer");
 	pthread_mutex_lock(&writer->lock);
-	while ((job = next_job(writer))) {
+	while ((n = next_jobs(writer, jobs)) > 0) {
 		pthread_mutex_unlock(&writer->lock);
-		work(writer, job);
+		work_on_all(writer, jobs, n);
 		pthread_mutex_lock(&writer->lock);
-		list_append(&writer->finished, &job->link);
+		for (unsigned i = 0; i < n; i++)
+			list_append(&writer->finished, &jobs[i]->link);
+		writer->n_done += n;
+		pthread_cond_broadcast(&writer->changed);
 		(void)!write(writer->event, &one, sizeof(one));
 	}
 	pthread_mutex_unlock(&writer->lock);
@@ -185,24 +220,53 @@ int backup_writer_new(struct loop *loop, const char *path, struct state_director
 	return 0;
 }
 
+/* Under the lock: until something is done. False: nothing is, in time. */
+static bool wait_for_progress(struct backup_writer *writer)
+{
+	unsigned n_done = writer->n_done;
+	struct timespec stuck;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &stuck);
+	stuck.tv_sec += LIMIT_BACKUP_STUCK_USEC / (long)USEC_PER_SEC;
+	if (stuck.tv_sec > writer->stop_at.tv_sec)
+		stuck = writer->stop_at;
+	while (writer->n_submitted != n_done && writer->n_done == n_done && r == 0)
+		r = pthread_cond_timedwait(&writer->changed, &writer->lock, &stuck);
+	return r == 0;
+}
+
 bool backup_writer_drain(struct backup_writer *writer)
 {
-	struct timespec end;
-	bool is_idle;
+	bool is_idle, is_alive = true;
 
 	if (!writer)
 		return true;
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += LIMIT_BACKUP_STOP_USEC / (long)USEC_PER_SEC;
+	if (writer->stop_at.tv_sec == 0) {
+		clock_gettime(CLOCK_MONOTONIC, &writer->stop_at);
+		writer->stop_at.tv_sec += LIMIT_BACKUP_STOP_USEC / (long)USEC_PER_SEC;
+	}
 	pthread_mutex_lock(&writer->lock);
-	do
-		is_idle = list_is_empty(&writer->queue) && !writer->is_working;
-	while (!is_idle &&
-		pthread_cond_timedwait(&writer->changed, &writer->lock, &end) != ETIMEDOUT);
+	for (;;) {
+		is_idle = writer->n_submitted == writer->n_done;
+		if (is_idle || !is_alive)
+			break;
+		is_alive = wait_for_progress(writer);
+	}
 	pthread_mutex_unlock(&writer->lock);
 	if (is_idle)
 		tell(writer);
 	return is_idle;
+}
+
+unsigned backup_writer_n_left(struct backup_writer *writer)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&writer->lock);
+	n = writer->n_submitted - writer->n_done;
+	pthread_mutex_unlock(&writer->lock);
+	return n;
 }
 
 struct backup_writer *backup_writer_free(struct backup_writer *writer)
@@ -225,6 +289,7 @@ void backup_writer_submit(struct backup_writer *writer, struct backup_job *job)
 	job->error = 0;
 	job->step = NULL;
 	list_append(&writer->queue, &job->link);
+	writer->n_submitted++;
 	pthread_cond_broadcast(&writer->changed);
 	pthread_mutex_unlock(&writer->lock);
 }

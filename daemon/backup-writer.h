@@ -16,6 +16,9 @@
 #include "daemon/state-directory.h"
 #include "proto/backup-format.h"
 
+#define BACKUP_TEMPORARY ".writing" /* begins a file's name until it is whole; no service's does   \
+				     */
+
 struct backup_writer;
 
 enum backup_job_kind {
@@ -68,11 +71,13 @@ int backup_writer_new(struct loop *loop, const char *path, struct state_director
 	struct backup_writer **ret_writer);
 
 /*
- * Waits until all is written and told, at most LIMIT_BACKUP_STOP_USEC. False: the disk does not
- * answer; the thread keeps what it has, and the writer may not be freed: the process is about to
- * end.
+ * Waits until all is written and told, at most LIMIT_BACKUP_STOP_USEC from the first call on.
+ * False: the disk is too slow, or has done nothing in LIMIT_BACKUP_STUCK_USEC; the thread keeps
+ * what it has, and the writer may not be freed: the process is about to end.
  */
 bool backup_writer_drain(struct backup_writer *writer);
+/* Jobs that are not done. */
+unsigned backup_writer_n_left(struct backup_writer *writer);
 struct backup_writer *backup_writer_free(struct backup_writer *writer); /* drained */
 
 void backup_writer_submit(struct backup_writer *writer, struct backup_job *job);

@@ -75,6 +75,9 @@ static int look_at(struct backups *backups, enum state_place place, const char *
 	struct backup *backup;
 	int r;
 
+	/* Of a daemon that was killed. */
+	if (strncmp(name, BACKUP_TEMPORARY, strlen(BACKUP_TEMPORARY)) == 0)
+		(void)unlinkat(backups->directory.fds[place], name, 0);
 	if (!is_backup_name(name, service))
 		return 0;
 	backup = backups_get(backups, service);
@@ -281,8 +284,9 @@ struct backups *backups_free(struct backups *backups)
 		return NULL;
 	/* Twice: some were being written, and have something newer. */
 	if (!write_all(backups) || !write_all(backups)) {
-		log_error("the disk of %s does not answer: the newest backups are not written",
-			backups->config->state_directory);
+		log_error("the disk of %s does not answer, or not in time: %u newest backups are "
+			  "not written",
+			backups->config->state_directory, backup_writer_n_left(backups->writer));
 		return NULL; /* the thread still reads what is here */
 	}
 	backup_list_free(backups->list);

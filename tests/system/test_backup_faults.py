@@ -211,6 +211,52 @@ def test_a_disk_that_hangs_does_not_stop_reads(serving, tree, service_name, pref
     wait_backup(serving, service_name, 15)
 
 
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def many(daemon, tree):
+    """Forty services that change together; "old" of each is on the disk. Their writer syncs the file system, not each."""
+    names = [f"many{number:02}" for number in range(40)]
+    tree.put("config/common/a", "old")
+    preload = "".join(f"preload={' '.join(names[at:at + 8])}\n" for at in range(0, 40, 8))
+    running = daemon(source=tree.source, config=f"[services]\n{preload}[service *]\nlayers=config/common/\n")
+    running.names = names
+    wait_until(lambda: all(backup_path(running, name).exists() for name in names), 20, "all backups")
+    return running
+
+
+@pytest.mark.parametrize("call,when", [("syncfs", 1), ("syncfs", 2), ("openat", 25), ("linkat", 20), ("renameat", 30),
+                                       ("renameat", 31), ("sync_file_range", 30)])
+def test_killed_while_many_are_written(many, tree, call, when):
+    tracer = inject(many, f"{call}:signal=KILL:when={when}")
+    many.process.expect_status = None
+    tree.put("config/common/a", "new")
+    wait_until(lambda: not many.process.running, 20, "the end")
+    release(tracer)
+    away(tree)
+    many.start()
+    values = {many.get(name, "a", timeout=2) for name in many.names}
+    assert values <= {"old", "new"} and "its backup" not in many.log()
+    assert not [path for path in temporary_files(many) if "history" not in path.parts], "what was begun is removed"
+    back(tree)
+    for name in many.names:
+        many.wait_value(name, "a", "new")
+        wait_backup(many, name, 10)
+
+
+@pytest.mark.parametrize("call,error", [("syncfs", "EIO"), ("sync_file_range", "EIO"), ("linkat", "ENOSPC")])
+def test_where_many_at_once_fail_each_is_written(many, tree, call, error):
+    """The first failure alone: what is behind it is not lost, and nobody is told of an error that was none."""
+    tracer = inject(many, f"{call}:error={error}:when=2")
+    tree.put("config/common/a", "new")
+    for name in many.names:
+        many.wait_value(name, "a", "new")
+        wait_backup(many, name, 10)
+    release(tracer)
+    assert "inject" in (many.tmp_path / "strace").read_text().lower()
+    assert not temporary_files(many) and "cannot write its backup" not in many.log()
+
+
 def test_power_cut(serving, tree, service_name, prefix):
     """Fault 36: every state of the directory that a disk may keep of a write, each started on.
 
