@@ -9,7 +9,7 @@ import pytest
 
 from support.process import holds_for, wait_until
 from support.reads import Reads
-
+from test_backup import wait_backup
 from test_shared_memory import Program  # the library, in a program of its own
 
 FRESH = 2.0  # seconds in which a change is visible that Consul has taken
@@ -179,3 +179,33 @@ def test_fault_14_list_policy(access, service_name, prefix):
         case.widen()
         case.running.wait_state(service_name, "live", BACK)
     assert reads.entries == [30]
+
+
+def test_first_answer_after_a_restart_is_held(access, service_name, prefix):
+    """What the backup has is served on, as old as it is, and what is held shows: it is accepted like any other."""
+    case = access()
+    running = case.running
+    wait_backup(running, service_name)
+    generation = running.service(service_name)["generation"]
+    running.stop()
+    case.narrow(READ.format(prefix + "k1"))
+    stopped = time.monotonic()
+    for end in running.kill9, running.stop:
+        running.start()
+        watcher = running.watch(service_name)
+        held = case.wait_held()
+        entry = running.service(service_name)
+        assert entry["generation"] == generation and running.listing(service_name) == case.keys
+        assert entry["age_seconds"] >= time.monotonic() - stopped - 0.5, "the source has confirmed nothing since"
+        assert (held["keys"], entry["layers"][0]["state"], entry["layers"][0]["held"]) == (11, "held", held)
+        assert running.cli("diff", service_name, "held", check=True).stdout.count(b"\n") == 19
+        assert watcher.running
+        watcher.kill9()
+        end()
+    running.start()
+    watcher = running.watch(service_name)
+    held = case.wait_held()
+    running.cli("accept", service_name, held["digest"], check=True)
+    running.wait_value(service_name, "k7", None, FRESH)
+    entry = running.wait_state(service_name, "live", BACK)
+    assert entry["keys"] == 11 and entry["generation"] > generation and watcher.running
