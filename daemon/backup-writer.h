@@ -16,8 +16,9 @@
 #include "daemon/state-directory.h"
 #include "proto/backup-format.h"
 
-#define BACKUP_TEMPORARY ".writing" /* begins a file's name until it is whole; no service's does   \
-				     */
+#define BACKUP_TEMPORARY                                                                           \
+	".writing" /* begins a file's name until it is whole; no service's does                    \
+		    */
 
 struct backup_writer;
 
