@@ -171,6 +171,8 @@ void backup_pins_wait(struct backups *backups, const char *service, struct backu
 
 void backup_pins_submit(struct backup_pins *pins)
 {
+	if (!pins)
+		return;
 	LIST_FOREACH (node, &pins->unwritten)
 		submit(LIST_ENTRY(node, struct unwritten, link));
 }

@@ -18,7 +18,7 @@ int backup_pins_put(struct backups *backups, const char *service, void *image, s
 /* Told when the newest is on the disk, maybe at once, or when the next write has failed. */
 void backup_pins_wait(struct backups *backups, const char *service, struct backup_waiter *waiter);
 
-/* Writes everything that is still to be written, now. */
+/* Writes everything that is still to be written, now. NULL is fine. */
 void backup_pins_submit(struct backup_pins *pins);
 
 /* NULL: nothing. What cannot be believed is logged and set aside. */

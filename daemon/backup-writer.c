@@ -81,7 +81,8 @@ static unsigned take_jobs(struct backup_writer *writer, struct backup_job *ret_j
 		if (!is_for_many(job))
 			break;
 	}
-	n = n < LIMIT_BACKUP_BATCH_MIN ? 1 : n;
+	if (n > 0 && n < LIMIT_BACKUP_BATCH_MIN)
+		n = 1;
 	for (unsigned i = 0; i < n; i++)
 		list_unlink(&ret_jobs[i]->link);
 	return n;

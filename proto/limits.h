@@ -167,8 +167,7 @@
 #define LIMIT_BACKUP_NAMES 8192 /* of a backup: 16 prefixes of a configuration line each, twice */
 #define LIMIT_BACKUP_WRITE_USEC 1000000 /* one write of one service in this time: disks wear */
 #define LIMIT_BACKUP_RETRY_MAX_USEC 30000000 /* a disk that failed is tried again this often */
-#define LIMIT_BACKUP_BATCH 256 /* written with two syncs of the file system: files that are open   \
-				*/
+#define LIMIT_BACKUP_BATCH 256 /* open files, written with two syncs of the file system */
 #define LIMIT_BACKUP_BATCH_MIN 16 /* below it one by one: others' writes are not waited for */
 #define LIMIT_BACKUP_STUCK_USEC 10000000 /* a stop waits this long for a disk that is stuck, */
 #define LIMIT_BACKUP_STOP_USEC 60000000 /* and for one that is slow: TimeoutStopSec= is 90 s */
