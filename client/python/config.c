@@ -6,6 +6,7 @@
 
 #include "client/python/dispatch.h"
 #include "client/python/errors.h"
+#include "client/python/explain.h"
 #include "client/python/watch.h"
 
 #define SLICE_MS 1000 /* a wait looks this often whether it was closed or a signal came */
@@ -360,6 +361,15 @@ static PyObject *method_info(PyObject *self, PyObject *unused)
 		(unsigned long long)info.n_unparsable);
 }
 
+/* _explain(key): a list of tuples, for the package's Layer. */
+static PyObject *method_explain(PyObject *self, PyObject *key)
+{
+	if (!PyUnicode_Check(key))
+		return PyErr_Format(
+			PyExc_TypeError, "a key is str, not %.100s", Py_TYPE(key)->tp_name);
+	return explain_key((struct config *)self, key);
+}
+
 static int traverse(PyObject *self, visitproc visit, void *arg)
 {
 	Py_VISIT(((struct config *)self)->watches);
@@ -410,6 +420,7 @@ static PyMethodDef methods[] = {
 		"It stays the same over restarts of the daemon. A child of a fork asks for its own." },
 	{ "_wait", method_wait, METH_VARARGS, NULL },
 	{ "_info", method_info, METH_NOARGS, NULL },
+	{ "_explain", method_explain, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 

@@ -138,6 +138,29 @@ PyObject *errors_open(PyObject *service, const char *socket, int error)
 	return errors_other(service, "cannot be opened", error);
 }
 
+PyObject *errors_explain(PyObject *service, PyObject *key, int error)
+{
+	switch (error) {
+	case -EINVAL:
+		return raise_as(INVALID_NAME, EINVAL,
+			"%R is not a key: UTF-8 without NUL, 1 to 4096 bytes", key);
+	case -EOPNOTSUPP:
+		return errors_other(
+			service, "its layers cannot be told: an image, or an older daemon", error);
+	case -ETIMEDOUT:
+		return raise_as(TIMED_OUT, ETIMEDOUT,
+			"%U: the daemon did not answer in time: ask again", service);
+	case -ENOENT:
+	case -ECONNREFUSED:
+	case -ECONNRESET:
+	case -ENOTCONN:
+		return raise_as(UNAVAILABLE, -error,
+			"%U: no daemon that knows its layers (%s): start consulcfgd", service,
+			strerror(-error));
+	}
+	return errors_open(service, NULL, error);
+}
+
 PyObject *errors_other(PyObject *service, const char *what, int error)
 {
 	if (error == -ENOMEM)

@@ -21,5 +21,8 @@ PyObject *errors_not_a(PyObject *service, PyObject *key, const char *type, int e
 /* Of ccfg_open(); socket may be NULL. */
 PyObject *errors_open(PyObject *service, const char *socket, int error);
 
+/* Of ccfg_explain(). */
+PyObject *errors_explain(PyObject *service, PyObject *key, int error);
+
 /* Of anything else. */
 PyObject *errors_other(PyObject *service, const char *what, int error);

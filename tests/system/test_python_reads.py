@@ -280,7 +280,7 @@ def test_use_after_close(consulcfg, billing):
     for use in (lambda: cfg["db/url"], lambda: cfg.get("a", 1), lambda: "a" in cfg, lambda: len(cfg), lambda: list(cfg),
                 lambda: cfg.items(), lambda: cfg.pin(), lambda: cfg.generation, lambda: cfg.info, lambda: cfg.wait(0),
                 lambda: cfg.fileno(), lambda: cfg.dispatch(), lambda: cfg.on_change("", print), lambda: cfg.attrs.db,
-                lambda: cfg.dispatch_in("thread"), lambda: cfg.changes("")):
+                lambda: cfg.dispatch_in("thread"), lambda: cfg.changes(""), lambda: cfg.explain("db/url")):
         with pytest.raises(consulcfg.Closed, match="billing: it was closed"):
             use()
     assert cfg.closed and cfg.service == "billing" and repr(cfg) == "<consulcfg.Config 'billing', closed>"
@@ -315,3 +315,79 @@ def test_errors_are_pickled(consulcfg, cfg):
             cause()
         back = pickle.loads(pickle.dumps(info.value))
         assert type(back) is type(info.value) and str(back) == str(info.value) and back.errno == info.value.errno
+
+
+# --- explain ----------------------------------------------------------------------------------------------------------
+
+LAYERS = "[service *]\nlayers = config/common/ config/{service}/\nlock = tls/*\n"
+
+
+def explained(consulcfg, cfg, key):
+    """Asked until the daemon has the time: a question waits 20 ms at most."""
+    found = []
+
+    def ask():
+        try:
+            found[:] = cfg.explain(key)
+        except consulcfg.TimedOut:
+            pass
+        return found
+
+    comes(ask)
+    return found
+
+
+def test_explain_tells_what_each_layer_says(consulcfg, tree, daemon):
+    for key in ("ttl", "tls/ca"):
+        tree.put(f"config/common/{key}", "common")
+        tree.put(f"config/billing/{key}", "own")
+    tree.put("config/billing/only", "own")
+    with consulcfg.open("billing", socket=daemon(source=tree.source, config=LAYERS).socket) as cfg:
+        common, own = explained(consulcfg, cfg, "ttl")
+        assert isinstance(own, consulcfg.Layer) and "own" not in repr(own)
+        assert (common.number, common.prefix, common.value, common.wins) == (0, "config/common/", "common", False)
+        assert (own.number, own.prefix, own.value, own.wins) == (1, "config/billing/", "own", True)
+        assert own.value_bytes == b"own" and own.length == 3 and not own.cut and not own.locked
+        assert own.state == "live" and 0 <= own.age < 60 and own.index == own.modify_index == 0
+        common, own = explained(consulcfg, cfg, "tls/ca")
+        assert common.locked and common.wins and not own.wins
+        common, own = explained(consulcfg, cfg, "only")
+        assert (common.value, common.value_bytes, common.length, common.wins, own.wins) == (None, None, 0, False, True)
+        assert not any(layer.wins or layer.value for layer in explained(consulcfg, cfg, "none"))
+
+
+def test_explain_of_consul_has_its_indexes(consulcfg, consul, daemon, service_name):
+    consul.put(f"config/{service_name}/a", "1")
+    with consulcfg.open(service_name, socket=daemon(source=f"consul:{consul.url}").socket) as cfg:
+        [layer] = explained(consulcfg, cfg, "a")
+        assert layer.index >= layer.modify_index > 0
+
+
+def test_explain_of_long_values_and_of_bytes(consulcfg, billing, cfg):
+    billing.put("long", "€" * 10000)
+    billing.put("cert", b"ab\xff")
+    comes(lambda: "long" in cfg and "cert" in cfg)
+    [layer] = explained(consulcfg, cfg, "long")
+    assert layer.cut and layer.length == 30000 and len(layer.value_bytes) == 16384
+    assert layer.value == "€" * (16384 // 3)
+    [layer] = explained(consulcfg, cfg, "cert")
+    assert layer.value_bytes == b"ab\xff"
+    with pytest.raises(consulcfg.NotText, match=r"config/billing/ is not UTF-8 \(byte 3 of 3\)") as info:
+        layer.value
+    assert not info.value.object and not info.value.__context__
+
+
+def test_explain_when_it_cannot(consulcfg, billing, cfg):
+    for key in ("", "a\0b", "\udc80", "x" * 4097):
+        with pytest.raises(consulcfg.InvalidName, match="is not a key"):
+            cfg.explain(key)
+    with pytest.raises(TypeError, match="a key is str, not bytes"):
+        cfg.explain(b"ttl")
+    backup = billing.state / "backup/private/billing.1"
+    comes(backup.exists)
+    with consulcfg.open_image(backup) as image, pytest.raises(consulcfg.Error, match="an image, or an older") as info:
+        image.explain("ttl")
+    assert info.value.errno == errno.EOPNOTSUPP
+    billing.stop()
+    with pytest.raises(consulcfg.Unavailable, match="billing: no daemon"):
+        cfg.explain("ttl")

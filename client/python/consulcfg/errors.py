@@ -4,7 +4,7 @@
         NotFound (KeyError)                 no such key; NoAttribute where an attribute was asked for
         InvalidValue (ValueError)           a value that does not parse as the type that was asked for
             NotText (UnicodeDecodeError)    a value that is not UTF-8 was read as str
-        InvalidName (ValueError)            not a service name
+        InvalidName (ValueError)            not a service name, or not a key
         AccessDenied (PermissionError)      this user may not read the service
         Unavailable (ConnectionError)       no daemon
             TimedOut (TimeoutError)         a daemon, but no data in time
@@ -65,7 +65,7 @@ class NotText(InvalidValue, UnicodeDecodeError):
 
 
 class InvalidName(Error, ValueError):
-    """Not the name of a service."""
+    """Not the name of a service, or of a key."""
 
     def __init__(self, message: str, errno: int = _errno.EINVAL) -> None:
         super().__init__(message, errno)

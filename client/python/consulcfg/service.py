@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import dataclasses
 import errno
 import math
@@ -12,7 +13,7 @@ from collections.abc import ItemsView, KeysView, Mapping, ValuesView
 from typing import Any, Optional, TypeVar
 
 from . import _consulcfg, loops
-from .errors import InvalidName, Unavailable
+from .errors import InvalidName, NotText, Unavailable
 
 _R = TypeVar("_R", bound="_Reads")
 _STATES = ("loading", "live", "stale", "backup", "held", "frozen")
@@ -42,6 +43,48 @@ class Info:
     """Consul's, of the newest change; 0: not known"""
     unparsable: int
     """attributes of Settings whose values do not parse, as far as they have been read"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What one layer of a service says of a key: Config.explain() gives them."""
+
+    number: int
+    """0: the lowest"""
+    prefix: str
+    """as the source knows it: config/billing/"""
+    value_bytes: Optional[bytes] = dataclasses.field(repr=False)
+    """None: the layer does not have the key; of a long value its beginning"""
+    length: int
+    """bytes of the whole value; 0 where there is none"""
+    state: str
+    """of the layer, as Info.state"""
+    index: int
+    """Consul's, of the layer; 0: not known"""
+    modify_index: int
+    """Consul's, of the key in this layer; 0: not known"""
+    age: Optional[float]
+    """seconds since the source last confirmed the layer; None: it has no contents yet"""
+    wins: bool
+    """its value is the one that counts"""
+    locked: bool
+    """the key is locked: the lowest layer that has it counts, not the last"""
+
+    @property
+    def cut(self) -> bool:
+        """value and value_bytes are the beginning only."""
+        return self.value_bytes is not None and len(self.value_bytes) < self.length
+
+    @property
+    def value(self) -> Optional[str]:
+        """The value as str; None: the layer does not have the key. NotText where it is not UTF-8."""
+        if self.value_bytes is None:
+            return None
+        try:
+            return codecs.getincrementaldecoder("utf-8")().decode(self.value_bytes, final=not self.cut)
+        except UnicodeDecodeError as error:
+            start = error.start  # the error itself holds the value
+        raise NotText(f"the value in {self.prefix} is not UTF-8 (byte {start + 1} of {self.length}); read value_bytes")
 
 
 class _Reads(Mapping[str, str]):
@@ -132,6 +175,20 @@ class Config(_consulcfg.Config, _Reads):
         return Info(_STATES[state], error, generation, f"{digest:016x}", keys, size,
                     None if age_us == _NEVER_KNOWN else age_us / 1e6, index,
                     unparsable + sum(len(settings._bad) for settings in list(self._settings)))
+
+    def explain(self, key: str) -> "list[Layer]":
+        """Where the value of a key comes from: what each layer of the service says of it, the lowest first.
+
+        Asks the daemon, which answers with the layers as they are now: what is read from the config may be older, and
+        what operators override is above all layers. A key that no layer has is no error. Waits at most 20 ms.
+
+        InvalidName (not a key), AccessDenied, Unavailable (no daemon), TimedOut (it is busy), Closed, Error (errno
+        EOPNOTSUPP: an image of a file, or an older daemon).
+        """
+        return [Layer(number, prefix, value, length, _STATES[state], index, modify_index,
+                      None if age_us == _NEVER_KNOWN else age_us / 1e6, wins, locked)
+                for number, prefix, value, length, state, index, modify_index, age_us, wins, locked
+                in self._explain(key)]
 
     def wait(self, timeout: Optional[float] = None, after: Optional[int] = None) -> bool:
         """Waits until there is another generation than `after` (default: what the last read answered from).
