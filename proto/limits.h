@@ -186,3 +186,41 @@
 #define LIMIT_PIN_LOOK_USEC 60000000 /* ends are by the wall clock, which may be set */
 #define LIMIT_EXPIRE_LOOK_USEC                                                                     \
 	UINT64_C(3600000000) /* backups are looked through for old ones this often */
+
+/* The client library, which runs inside other people's programs. */
+#define DEFAULT_OPEN_MS 5000 /* of an open: a daemon that starts has data by then */
+#define LIMIT_READ_USEC 20000 /* a read waits no longer for a daemon in whatever state */
+#define LIMIT_TAKE_USEC 1000 /* of taking what is there: a daemon could send for ever */
+#define LIMIT_DISPATCH_REPLIES 64 /* taken by one dispatch, likewise */
+#define LIMIT_RECEIVED_DESCRIPTORS 4 /* twice what the daemon may have under way */
+#define LIMIT_OLDER_GENFILES 16 /* a daemon with a new one each time must not fill our memory */
+#define LIMIT_BACKOFF_FIRST_USEC 100000 /* after a failure: a daemon restarts in less */
+#define LIMIT_BACKOFF_MAX_USEC 1000000 /* after many: so late may it be noticed that it is back */
+#define LIMIT_LIVE_LOOK_USEC 50000 /* between looks whether the data is live yet */
+#define LIMIT_IDENTITY_USEC                                                                        \
+	500000 /* between looks whether a quiet socket is still ours: the program may have         \
+		* closed it, and a quiet socket in its place looks like a quiet daemon */
+#define LIMIT_HAZARD_TURNS                                                                         \
+	100 /* yields until a reader has left: a read takes under a microsecond, unless its        \
+	     * thread is interrupted. That one is not waited for, which on a busy machine takes    \
+	     * longer than a read may; nor do threads of a parent ever leave */
+
+/* The tools. */
+#define DEFAULT_QUERY_USEC 5000000 /* of -t: for the daemon and the first data */
+#define DEFAULT_SPLAY_USEC 30000000 /* of exec: a fleet does not restart at once */
+#define DEFAULT_STOP_USEC 10000000 /* from SIGTERM to SIGKILL, as container engines have it */
+#define DEFAULT_INTERVAL_USEC 5000000 /* between restarts: a flapping key is no crash loop */
+#define LIMIT_CONNECT_LOOK_MS 50 /* between looks for a daemon that is not there yet */
+#define LIMIT_ANSWER_USEC 1000000 /* for the way of an answer, also with -t 0 */
+#define LIMIT_NEXT_ANSWER_USEC 5000000 /* the daemon has data: it only needs to send it */
+#define LIMIT_ROUNDS 100 /* of a service that changes while it is read, each time */
+#define LIMIT_STATUS_DEPTH 16 /* of its JSON, which has 5 */
+#define LIMIT_QUIET_MS 100 /* writers that set keys one by one are done between two of them */
+#define LIMIT_BURST_USEC 2000000 /* what never rests is acted upon all the same */
+#define LIMIT_KILLED_LOOK_USEC 100000 /* between looks at what was killed: it may take its time */
+#define LIMIT_PRIVATE_STOP_MS 5000 /* it has nothing to write: what is not ended by then hangs */
+#define LIMIT_WORD (128u << 10) /* MAX_ARG_STRLEN: the kernel's, of a variable and its NUL */
+#define LIMIT_CHANGED (100u << 10) /* of CONSULCFG_CHANGED, which is one; more is on stdin */
+#define LIMIT_TEMPLATE (1u << 20) /* a template beyond this is not one */
+#define LIMIT_RENDER_AGAIN_MS 30000 /* a file that failed: space and rights come back */
+#define LIMIT_FOLLOW_MS 1000 /* between looks of a status that is followed */

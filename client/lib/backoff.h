@@ -1,12 +1,10 @@
 /*
- * When to try again: 100 ms after the first failure, then twice as long each time, at most 1 s.
+ * When to try again: soon after the first failure, then after twice as long each time.
  */
 #pragma once
 
+#include "proto/limits.h"
 #include "proto/std.h"
-
-#define BACKOFF_FIRST_USEC UINT64_C(100000)
-#define BACKOFF_MAX_USEC UINT64_C(1000000)
 
 /* Zeros: try at once. */
 struct backoff {
@@ -17,8 +15,8 @@ struct backoff {
 static inline void backoff_fail(struct backoff *backoff, uint64_t now)
 {
 	backoff->step_usec = backoff->step_usec == 0
-				     ? BACKOFF_FIRST_USEC
-				     : MIN(backoff->step_usec * 2, BACKOFF_MAX_USEC);
+				     ? LIMIT_BACKOFF_FIRST_USEC
+				     : MIN(backoff->step_usec * 2, LIMIT_BACKOFF_MAX_USEC);
 	backoff->retry_at = now + backoff->step_usec;
 }
 

@@ -9,9 +9,8 @@
 #include "client/lib/handle-explain.h"
 #include "client/lib/handle-info.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 
-#define DEFAULT_TIMEOUT_MS 5000
-#define LIVE_POLL_USEC UINT64_C(50000)
 #define KNOWN_FLAGS (CCFG_NOWAIT | CCFG_REQUIRE_LIVE | CCFG_NO_BACKUP | CCFG_MANUAL)
 
 /* The structs as the first release had them: a program built then passes these sizes. */
@@ -38,7 +37,7 @@ static int take_options(const struct ccfg_options *options, struct ccfg_options 
 	if (ret_options->flags & ~KNOWN_FLAGS || ret_options->timeout_ms < -1)
 		return -EINVAL;
 	if (ret_options->timeout_ms == 0)
-		ret_options->timeout_ms = DEFAULT_TIMEOUT_MS;
+		ret_options->timeout_ms = DEFAULT_OPEN_MS;
 	return 0;
 }
 
@@ -52,7 +51,7 @@ static uint64_t deadline_after_ms(int timeout_ms)
 static int wait_until_live(struct ccfg *cfg, uint64_t deadline)
 {
 	for (;;) {
-		const struct timespec pause = { .tv_nsec = LIVE_POLL_USEC * NSEC_PER_USEC };
+		const struct timespec pause = { .tv_nsec = LIMIT_LIVE_LOOK_USEC * NSEC_PER_USEC };
 		struct handle_info info;
 
 		handle_ask(cfg, &info);

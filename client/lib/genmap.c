@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#define MAX_OLDER 16 /* a daemon that makes a new file each time must not fill our memory */
+#include "proto/limits.h"
 
 static int check(struct genmap *map)
 {
@@ -47,7 +47,7 @@ int genmap_new(int fd, struct genmap *older, struct genmap **ret_map)
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(struct genfile_header))
 		return -EBADMSG;
-	if (older && older->n_older >= MAX_OLDER)
+	if (older && older->n_older >= LIMIT_OLDER_GENFILES)
 		return -EMFILE;
 	map = calloc(1, sizeof(*map));
 	if (!map)

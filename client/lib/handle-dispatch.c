@@ -3,8 +3,7 @@
 #include <limits.h>
 
 #include "client/lib/handle-work.h"
-
-#define STEPS_AT_ONCE 64 /* replies taken by one dispatch: a daemon could send for ever */
+#include "proto/limits.h"
 
 int handle_fd(struct ccfg *h)
 {
@@ -36,7 +35,7 @@ static void take_arrived(struct ccfg *h)
 	}
 	handle_begin_work(h);
 	handle_follow_ask(h);
-	for (int i = 0; i < STEPS_AT_ONCE && r != -ETIMEDOUT && r != -EINTR; i++) {
+	for (int i = 0; i < LIMIT_DISPATCH_REPLIES && r != -ETIMEDOUT && r != -EINTR; i++) {
 		if (!link_is_up(&f->link) && clock_now_usec() < f->reconnecting.retry_at)
 			break;
 		r = handle_step(h, CLOCK_NO_WAIT);

@@ -1,6 +1,7 @@
 #include "client/lib/handle-explain.h"
 
 #include "client/lib/handle-work.h"
+#include "proto/limits.h"
 
 /* Calls fn with strings that end: on the wire they do not. */
 static int tell(ccfg *cfg, unsigned number, const struct wire_layer_entry *from,
@@ -67,7 +68,7 @@ int handle_explain(
 	r = link_init(&link, link_path(&h->follow.link));
 	if (r == 0)
 		r = handle_ask_on(
-			&link, WIRE_EXPLAIN, &request, clock_after_usec(READ_USEC), &reply);
+			&link, WIRE_EXPLAIN, &request, clock_after_usec(LIMIT_READ_USEC), &reply);
 	if (r == 0)
 		r = tell_all(h, &reply, fn, userdata);
 	link_done(&link);

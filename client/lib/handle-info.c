@@ -1,6 +1,7 @@
 #include "client/lib/handle-info.h"
 
 #include "client/lib/handle-work.h"
+#include "proto/limits.h"
 
 int handle_ask_on(struct link *link, enum wire_op op, const struct wire_request *request,
 	uint64_t deadline, struct link_reply *ret_reply)
@@ -123,7 +124,7 @@ static uint64_t age_of(const struct ccfg *h)
 
 void handle_ask(struct ccfg *h, struct handle_info *ret_info)
 {
-	uint64_t deadline = clock_after_usec(READ_USEC);
+	uint64_t deadline = clock_after_usec(LIMIT_READ_USEC);
 	struct wire_info info = { 0 };
 	bool is_known;
 	int r;

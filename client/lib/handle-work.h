@@ -5,8 +5,6 @@
 
 #include "client/lib/handle.h"
 
-#define READ_USEC UINT64_C(20000) /* a read waits no longer for a daemon in whatever state */
-
 void handle_lock(struct ccfg *handle);
 void handle_unlock(struct ccfg *handle);
 

@@ -6,6 +6,7 @@
 #include "client/lib/fallback.h"
 #include "client/lib/fork.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 
 #define EVER_DIFFERENT UINT64_C(1) /* as `seen` of no_slot: there may always be something newer */
 #define TAKING (UINT64_C(1) << 63) /* in ccfg::epoch: a thread is taking the handle afresh */
@@ -197,7 +198,7 @@ void handle_follow_ask(struct ccfg *h)
 /* All that can be done in the time of a read. */
 static void refresh(struct ccfg *h)
 {
-	uint64_t now = clock_now_usec(), deadline = now + READ_USEC;
+	uint64_t now = clock_now_usec(), deadline = now + LIMIT_READ_USEC;
 	bool may_wait = now >= h->waiting.retry_at;
 	int r;
 

@@ -4,11 +4,7 @@
 #include <pthread.h>
 #include <sys/syscall.h>
 
-/*
- * A read takes under a microsecond, unless its thread is interrupted. That one is not waited for,
- * which on a busy machine takes longer than a read may; nor do threads of a parent ever leave.
- */
-#define WAIT_TURNS 100
+#include "proto/limits.h"
 
 _Thread_local struct hazard *hazard_own;
 static _Thread_local struct hazard *own; /* cheap or not */
@@ -106,7 +102,7 @@ bool hazard_is_held(const void *what)
 {
 	if (!pass_barrier())
 		return true;
-	for (unsigned i = 0; i < WAIT_TURNS; i++)
+	for (unsigned i = 0; i < LIMIT_HAZARD_TURNS; i++)
 		if (!is_held_now(what))
 			return false;
 	return true;

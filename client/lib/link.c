@@ -6,10 +6,9 @@
 
 #include "client/lib/secret.h"
 #include "proto/image.h"
+#include "proto/limits.h"
 
 #define INPUT_FIRST 4096u /* any reply but pages of lists and values */
-#define CHECK_USEC (USEC_PER_SEC / 2)
-#define TURN_USEC USEC_PER_MSEC /* of taking what is there: a daemon could send for ever */
 #define FIRST_FREE_FD 3 /* below are the standard streams, which other code writes to blindly */
 
 int link_init(struct link *link, const char *path)
@@ -298,7 +297,7 @@ static void keep_fds(struct link *link, struct msghdr *message)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			if (link->n_fds < LINK_FDS && !link->has_lost_fds) {
+			if (link->n_fds < LIMIT_RECEIVED_DESCRIPTORS && !link->has_lost_fds) {
 				link->fds[link->n_fds++] = fd;
 			} else {
 				close(fd);
@@ -313,7 +312,7 @@ static ssize_t receive_some(struct link *link)
 {
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(LINK_FDS * sizeof(int))];
+		char bytes[CMSG_SPACE(LIMIT_RECEIVED_DESCRIPTORS * sizeof(int))];
 	} control;
 	struct iovec part = { link->in + link->in_end, link->in_allocated - link->in_end };
 	struct msghdr message = {
@@ -385,7 +384,7 @@ static int take_hello(struct link *link, const struct link_reply *reply)
 
 int link_receive(struct link *link, uint64_t deadline, struct link_reply *ret_reply)
 {
-	uint64_t until = deadline == CLOCK_NO_WAIT ? clock_after_usec(TURN_USEC) : deadline;
+	uint64_t until = deadline == CLOCK_NO_WAIT ? clock_after_usec(LIMIT_TAKE_USEC) : deadline;
 	struct link_reply reply;
 	bool has_read = false;
 	int r;
@@ -441,7 +440,7 @@ bool link_has_input(struct link *link)
 		return true;
 	/* A quiet socket that took our number would look like a quiet daemon. */
 	now = clock_now_usec();
-	if (now - link->checked_at < CHECK_USEC)
+	if (now - link->checked_at < LIMIT_IDENTITY_USEC)
 		return false;
 	link->checked_at = now;
 	return !is_own(link);

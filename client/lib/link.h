@@ -15,10 +15,10 @@
 #include <sys/un.h>
 
 #include "client/lib/clock.h"
+#include "proto/limits.h"
 #include "proto/wire.h"
 
 #define LINK_DEFAULT_PATH "/run/consulcfgd/socket"
-#define LINK_FDS 4 /* twice what the daemon may have under way */
 #define LINK_ENVIRONMENT "CONSULCFG_SOCKET"
 
 struct link {
@@ -35,7 +35,7 @@ struct link {
 	size_t out_start, out_end, out_allocated;
 	uint8_t *in; /* bytes not yet taken: [in_start, in_end) */
 	size_t in_start, in_end, in_allocated;
-	int fds[LINK_FDS]; /* received and not yet taken, oldest first */
+	int fds[LIMIT_RECEIVED_DESCRIPTORS]; /* received and not yet taken, oldest first */
 	unsigned n_fds;
 	bool has_lost_fds; /* some did not fit into this process: none is good any more */
 	int epoll_fd; /* in which the connection always is; borrowed; -1: none */

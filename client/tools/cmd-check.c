@@ -12,6 +12,7 @@
 #include "client/tools/private-daemon.h"
 #include "client/tools/query.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 #include "proto/schema.h"
 
 enum { CHECK_SCHEMA = 256 };
@@ -145,7 +146,7 @@ static int run_check(struct check *check, struct args *args)
 
 static int run(struct context *context, struct args *args)
 {
-	struct check check = { .context = context, .timeout_usec = QUERY_TIMEOUT_USEC };
+	struct check check = { .context = context, .timeout_usec = DEFAULT_QUERY_USEC };
 	int exit_code = run_check(&check, args);
 
 	schema_free(check.schema);

@@ -9,6 +9,7 @@
 #include "client/tools/output.h"
 #include "client/tools/recall.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 #include "proto/value.h"
 
 enum { DIFF_REDACT = 256 };
@@ -146,7 +147,7 @@ static int take_operands(struct diff *diff, struct args *args)
 static int run(struct context *context, struct args *args)
 {
 	struct diff diff = {
-		.query = { .context = context, .timeout_usec = QUERY_TIMEOUT_USEC },
+		.query = { .context = context, .timeout_usec = DEFAULT_QUERY_USEC },
 	};
 	const char *argument;
 	int code;

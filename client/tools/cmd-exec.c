@@ -14,12 +14,10 @@
 #include "client/tools/query.h"
 #include "client/tools/runner.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 #include "proto/value.h"
 
 #define EXIT_OWN_FAILURE 125
-#define SPLAY_USEC (30 * USEC_PER_SEC)
-#define STOP_USEC (10 * USEC_PER_SEC)
-#define INTERVAL_USEC (5 * USEC_PER_SEC)
 
 enum {
 	EXEC_SOURCE = 256,
@@ -288,13 +286,13 @@ static int run(struct context *context, struct args *args)
 {
 	struct exec exec = {
 		.context = context,
-		.timeout_usec = QUERY_TIMEOUT_USEC,
+		.timeout_usec = DEFAULT_QUERY_USEC,
 		.plan = {
 			.name = context->name,
 			.action = RUNNER_RESTART,
-			.splay_usec = SPLAY_USEC,
-			.stop_usec = STOP_USEC,
-			.interval_usec = INTERVAL_USEC,
+			.splay_usec = DEFAULT_SPLAY_USEC,
+			.stop_usec = DEFAULT_STOP_USEC,
+			.interval_usec = DEFAULT_INTERVAL_USEC,
 			.keys = "",
 			.prefix = "",
 		},

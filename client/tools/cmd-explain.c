@@ -10,6 +10,7 @@
 #include "client/tools/output.h"
 #include "client/tools/query.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 
 enum { EXPLAIN_JSON = 256, EXPLAIN_REDACT };
 
@@ -309,7 +310,7 @@ static int run_explain(struct explain *e, struct args *args)
 static int run(struct context *context, struct args *args)
 {
 	struct explain explain = {
-		.query = { .context = context, .timeout_usec = QUERY_TIMEOUT_USEC },
+		.query = { .context = context, .timeout_usec = DEFAULT_QUERY_USEC },
 	};
 	int exit_code = run_explain(&explain, args);
 

@@ -13,9 +13,8 @@
 #include "client/tools/output.h"
 #include "client/tools/query.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 #include "proto/value.h"
-
-#define MAX_ROUNDS 100 /* of a service that changes while it is asked, each time */
 
 enum { GET_JSON = 256, GET_MAX_AGE };
 
@@ -141,7 +140,7 @@ static int attempt(struct query *query, void *userdata)
 	struct get *get = userdata;
 
 	(void)query;
-	for (unsigned i = 0; i < MAX_ROUNDS; i++) {
+	for (unsigned i = 0; i < LIMIT_ROUNDS; i++) {
 		int r = round_trip(get);
 
 		if (r == 0)
@@ -355,7 +354,7 @@ static int run_get(struct get *get, struct args *args)
 static int run(struct context *context, struct args *args)
 {
 	struct get get = {
-		.query = { .context = context, .timeout_usec = QUERY_TIMEOUT_USEC },
+		.query = { .context = context, .timeout_usec = DEFAULT_QUERY_USEC },
 		.terminator = "\n",
 		.terminator_len = 1,
 		.max_age_usec = UINT64_MAX,

@@ -10,6 +10,7 @@
 #include "client/tools/output.h"
 #include "client/tools/recall.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 
 enum { HISTORY_JSON = 256 };
 
@@ -133,7 +134,7 @@ static int show(struct history *h, bool json)
 static int run(struct context *context, struct args *args)
 {
 	struct history h = {
-		.query = { .context = context, .timeout_usec = QUERY_TIMEOUT_USEC },
+		.query = { .context = context, .timeout_usec = DEFAULT_QUERY_USEC },
 	};
 	const char *argument;
 	bool json = false;

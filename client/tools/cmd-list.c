@@ -9,8 +9,7 @@
 #include "client/tools/output.h"
 #include "client/tools/query.h"
 #include "proto/key.h"
-
-#define MAX_ROUNDS 100 /* generations that go while they are read */
+#include "proto/limits.h"
 
 enum format { LIST_LINES, LIST_KEYS = 256, LIST_JSON, LIST_ENV, LIST_ENV_FILE, LIST_NUL };
 
@@ -64,7 +63,7 @@ static int attempt(struct query *query, void *userdata)
 	struct list *list = userdata;
 
 	(void)query;
-	for (unsigned i = 0; i < MAX_ROUNDS; i++) {
+	for (unsigned i = 0; i < LIMIT_ROUNDS; i++) {
 		int r = fetch(list);
 
 		if (r == 0)
@@ -307,7 +306,7 @@ static int run_list(struct list *list, struct args *args)
 static int run(struct context *context, struct args *args)
 {
 	struct list list = {
-		.query = { .context = context, .timeout_usec = QUERY_TIMEOUT_USEC },
+		.query = { .context = context, .timeout_usec = DEFAULT_QUERY_USEC },
 		.format = LIST_LINES,
 	};
 	int exit_code = run_list(&list, args);

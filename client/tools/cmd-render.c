@@ -14,10 +14,8 @@
 #include "client/tools/settle.h"
 #include "client/tools/target.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 #include "proto/value.h"
-
-#define TEMPLATE_MAX (1u << 20) /* a template beyond this is not one */
-#define AGAIN_MS 30000 /* after a file that could not be written: space and rights come back */
 
 enum { RENDER_FORMAT = 256, RENDER_TEMPLATE, RENDER_MODE, RENDER_CHECK, RENDER_ONCE, RENDER_SPLAY };
 
@@ -60,12 +58,12 @@ static int read_template(const struct render *render, struct output *text)
 	char buf[16384];
 	ssize_t n = -1;
 
-	while (fd >= 0 && (n = read(fd, buf, sizeof(buf))) > 0 && text->len <= TEMPLATE_MAX)
+	while (fd >= 0 && (n = read(fd, buf, sizeof(buf))) > 0 && text->len <= LIMIT_TEMPLATE)
 		output_bytes(text, buf, (size_t)n);
 	if (n < 0)
 		return message_fail(render->context->name, EXIT_OTHER, "cannot read %.200s: %s",
 			render->template, strerror(errno));
-	if (text->len > TEMPLATE_MAX || (text->len > 0 && memchr(text->data, '\0', text->len)))
+	if (text->len > LIMIT_TEMPLATE || (text->len > 0 && memchr(text->data, '\0', text->len)))
 		return message_fail(render->context->name, EXIT_OTHER,
 			"%.200s is no template: it is above 1 MB or has NUL bytes in it",
 			render->template);
@@ -182,7 +180,7 @@ static int follow(struct render *render, ccfg *cfg)
 		if (render->once)
 			return exit_code;
 		do
-			r = ccfg_wait(cfg, generation, again ? AGAIN_MS : -1);
+			r = ccfg_wait(cfg, generation, again ? LIMIT_RENDER_AGAIN_MS : -1);
 		while (r == -EINTR);
 		if (r == 0) {
 			settle_splay(render->splay_usec);
@@ -310,7 +308,7 @@ static int run(struct context *context, struct args *args)
 {
 	struct render render = {
 		.context = context,
-		.timeout_usec = QUERY_TIMEOUT_USEC,
+		.timeout_usec = DEFAULT_QUERY_USEC,
 		.format = RENDERING_JSON,
 	};
 	int exit_code = run_render(&render, args);

@@ -12,8 +12,7 @@
 #include "client/tools/screen.h"
 #include "client/tools/table.h"
 #include "proto/key.h"
-
-#define FOLLOW_MS 1000 /* between looks at the daemon */
+#include "proto/limits.h"
 
 enum { STATUS_JSON = 256, STATUS_FOLLOW };
 
@@ -162,7 +161,7 @@ static int follow_on_screen(struct status *status)
 		looked = look(status);
 		r = looked < 0 && !is_passing(looked) ? looked : draw(status, looked);
 		if (r == 0)
-			r = screen_wait(FOLLOW_MS);
+			r = screen_wait(LIMIT_FOLLOW_MS);
 	} while (r == 0);
 	screen_close();
 	return r;
@@ -204,7 +203,7 @@ static int follow_in_lines(struct status *status)
 		if (r == 0)
 			r = output_flush(&output, STDOUT_FILENO);
 		if (r == 0)
-			r = screen_wait(FOLLOW_MS);
+			r = screen_wait(LIMIT_FOLLOW_MS);
 	}
 	output_done(&output);
 	output_done(&before);

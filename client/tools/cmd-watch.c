@@ -14,9 +14,7 @@
 #include "client/tools/query.h"
 #include "client/tools/settle.h"
 #include "proto/key.h"
-
-/* Of CONSULCFG_CHANGED: the kernel takes no variable above 128 kB. More are on standard input. */
-#define KEYS_MAX ((size_t)100 << 10)
+#include "proto/limits.h"
 
 enum { WATCH_JSON = 256, WATCH_ONCE };
 
@@ -137,7 +135,7 @@ static int tell_command(struct watch *watch, const ccfg_view *view)
 	const struct hook_variable variables[] = {
 		{ "CONSULCFG_SERVICE", watch->service },
 		{ "CONSULCFG_GENERATION", generation },
-		{ "CONSULCFG_CHANGED", watch->keys.len > KEYS_MAX ? "" : keys },
+		{ "CONSULCFG_CHANGED", watch->keys.len > LIMIT_CHANGED ? "" : keys },
 		{ NULL, NULL },
 	};
 	int r;
@@ -253,7 +251,7 @@ static int take_operands(struct watch *watch, struct args *args)
 
 static int run(struct context *context, struct args *args)
 {
-	struct watch watch = { .context = context, .timeout_usec = QUERY_TIMEOUT_USEC };
+	struct watch watch = { .context = context, .timeout_usec = DEFAULT_QUERY_USEC };
 	const char *argument = NULL;
 	int code, r;
 

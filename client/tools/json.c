@@ -2,7 +2,8 @@
 
 #include <yajl/yajl_parse.h>
 
-#define MAX_DEPTH 16
+#include "proto/limits.h"
+
 #define PATH_SIZE 128
 
 struct walker {
@@ -10,7 +11,7 @@ struct walker {
 	void *userdata;
 	size_t item;
 	unsigned depth; /* 1: in the array of items, 2: in an item */
-	size_t ends[MAX_DEPTH + 1]; /* of the path at each depth */
+	size_t ends[LIMIT_STATUS_DEPTH + 1]; /* of the path at each depth */
 	char path[PATH_SIZE];
 };
 
@@ -44,7 +45,7 @@ static int on_string(void *userdata, const unsigned char *text, size_t len)
 
 static int open_level(struct walker *w)
 {
-	if (w->depth == MAX_DEPTH)
+	if (w->depth == LIMIT_STATUS_DEPTH)
 		return 0;
 	w->ends[w->depth + 1] = strlen(w->path);
 	w->depth++;

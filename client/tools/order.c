@@ -2,6 +2,7 @@
 
 #include "client/tools/message.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 #include "proto/value.h"
 
 int order_option(struct args *args, int code, const char *argument, struct wire_request *request)
@@ -45,8 +46,8 @@ int order_send(struct context *context, const struct wire_request *request, cons
 	struct wire_request copy = *request;
 	struct query query = {
 		.context = context,
-		.timeout_usec = QUERY_TIMEOUT_USEC,
-		.patience_usec = LIMIT_ORDER_USEC + QUERY_TIMEOUT_USEC,
+		.timeout_usec = DEFAULT_QUERY_USEC,
+		.patience_usec = LIMIT_ORDER_USEC + DEFAULT_QUERY_USEC,
 	};
 	int r = query_run(&query, attempt, &copy);
 

@@ -13,8 +13,8 @@
 #include <sys/wait.h>
 
 #include "client/tools/child.h"
+#include "proto/limits.h"
 
-#define STOP_MS 5000 /* it has nothing to write: what is not ended by then hangs */
 #define PASSED_FD 3 /* where a socket is expected that the service manager hands over */
 
 struct launch {
@@ -194,7 +194,7 @@ static void end(struct private_daemon *daemon)
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
 
 	kill(daemon->pid, SIGTERM);
-	if (fd < 0 || poll(&poller, 1, STOP_MS) <= 0)
+	if (fd < 0 || poll(&poller, 1, LIMIT_PRIVATE_STOP_MS) <= 0)
 		kill(daemon->pid, SIGKILL);
 	child_wait(daemon->pid);
 	daemon->pid = 0;

@@ -4,10 +4,7 @@
 
 #include "client/tools/message.h"
 #include "proto/key.h"
-
-#define CONNECT_POLL_MS 50 /* between looks for a daemon that is not there yet */
-#define ANSWER_USEC USEC_PER_SEC /* for the way of an answer, also with -t 0 */
-#define NEXT_ANSWER_USEC (5 * USEC_PER_SEC) /* the daemon has data: it only needs to send it */
+#include "proto/limits.h"
 
 static bool is_absence(int error)
 {
@@ -20,7 +17,7 @@ static int connect_in_time(struct query *q)
 	int r;
 
 	while (is_absence(r = link_connect(&q->link)) && clock_now_usec() < q->deadline)
-		poll(NULL, 0, MIN((unsigned)clock_left_ms(q->deadline), CONNECT_POLL_MS));
+		poll(NULL, 0, MIN((unsigned)clock_left_ms(q->deadline), LIMIT_CONNECT_LOOK_MS));
 	return r;
 }
 
@@ -65,7 +62,7 @@ int query_run(struct query *q, int (*attempt)(struct query *query, void *userdat
 		return r;
 	while ((r = attempt_once(q, attempt, userdata)) == -ECONNRESET &&
 		clock_now_usec() < q->deadline)
-		poll(NULL, 0, CONNECT_POLL_MS);
+		poll(NULL, 0, LIMIT_CONNECT_LOOK_MS);
 	return r;
 }
 
@@ -77,8 +74,8 @@ static uint64_t answer_deadline(const struct query *q)
 	if (q->deadline == CLOCK_FOREVER)
 		return CLOCK_FOREVER;
 	if (q->open_tag != 0)
-		return MAX(q->deadline, now) + ANSWER_USEC;
-	return now + MAX(NEXT_ANSWER_USEC, q->patience_usec);
+		return MAX(q->deadline, now) + LIMIT_ANSWER_USEC;
+	return now + MAX(LIMIT_NEXT_ANSWER_USEC, q->patience_usec);
 }
 
 static void keep_words(struct query *q, const void *words, size_t len)

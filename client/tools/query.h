@@ -7,8 +7,6 @@
 #include "client/lib/link.h"
 #include "client/tools/verb.h"
 
-#define QUERY_TIMEOUT_USEC (5 * USEC_PER_SEC) /* of -t when it is not given */
-
 struct query {
 	const struct context *context;
 	const char *service; /* NULL: about the daemon, nothing is opened */

@@ -4,6 +4,7 @@
 
 #include "client/tools/json.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 
 /* --- the history ------------------------------------------------------------------------- */
 
@@ -85,7 +86,7 @@ static int served_view(struct query *query, const char *service, struct ccfg_vie
 	const struct wire_request request = {
 		.service = service,
 		.service_len = strlen(service),
-		.timeout_ms = (uint32_t)(QUERY_TIMEOUT_USEC / USEC_PER_MSEC),
+		.timeout_ms = (uint32_t)(DEFAULT_QUERY_USEC / USEC_PER_MSEC),
 	};
 	AUTO_CLOSE int fd = -1;
 	struct link_reply reply;

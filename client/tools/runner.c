@@ -11,9 +11,9 @@
 #include "client/lib/clock.h"
 #include "client/tools/child.h"
 #include "client/tools/message.h"
+#include "proto/limits.h"
 
 #define EXIT_OWN_FAILURE 125
-#define KILLED_USEC 100000 /* between looks at what was killed: it may take its time to go */
 
 /* Signals that are the command's. Not those of faults, timers and job control: the terminal sends
  * the last to the command by itself, and this process stops and goes on beside it. */
@@ -272,7 +272,8 @@ static void drain(struct runner *runner)
 		if (n == 0)
 			return;
 		say_left_behind(runner, n);
-		wait_events(runner, NULL, is_late ? now + KILLED_USEC : runner->kill_at, 0);
+		wait_events(
+			runner, NULL, is_late ? now + LIMIT_KILLED_LOOK_USEC : runner->kill_at, 0);
 	}
 }
 static int end_as_command(struct runner *runner)

@@ -4,13 +4,11 @@
 #include <time.h>
 
 #include "client/lib/clock.h"
-
-#define QUIET_MS 100 /* writers that set keys one by one are done between two of them */
-#define BURST_USEC (2 * USEC_PER_SEC) /* what never rests is acted upon all the same */
+#include "proto/limits.h"
 
 void settle_wait(ccfg *cfg)
 {
-	uint64_t end = clock_after_usec(BURST_USEC), generation;
+	uint64_t end = clock_after_usec(LIMIT_BURST_USEC), generation;
 	int r;
 
 	do {
@@ -18,7 +16,7 @@ void settle_wait(ccfg *cfg)
 
 		generation = ccfg_view_generation(view);
 		ccfg_unpin(view);
-		r = ccfg_wait(cfg, generation, QUIET_MS);
+		r = ccfg_wait(cfg, generation, LIMIT_QUIET_MS);
 	} while (r != -ETIMEDOUT && clock_now_usec() < end);
 }
 

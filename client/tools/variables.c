@@ -4,9 +4,7 @@
 
 #include "client/tools/envname.h"
 #include "proto/key.h"
-
-#define WORD_MAX                                                                                   \
-	(128u << 10) /* MAX_ARG_STRLEN: the kernel takes no longer word, its NUL included */
+#include "proto/limits.h"
 
 struct variable {
 	char *word;
@@ -45,7 +43,7 @@ static int add(struct variables *v, const struct ccfg_entry *entry)
 	envname_of(entry->key, entry->key_len, name);
 	name_len = strlen(v->prefix) + strlen(name);
 	len = name_len + 1 + entry->value_len;
-	if (len >= WORD_MAX || memchr(entry->value, '\0', entry->value_len)) {
+	if (len >= LIMIT_WORD || memchr(entry->value, '\0', entry->value_len)) {
 		leave_out(v, entry);
 		return 0;
 	}
