@@ -1,7 +1,10 @@
 #include "daemon/kvset.h"
 
 #include "proto/hash.h"
+#include "proto/image.h"
 #include "proto/key.h"
+
+_Static_assert(KVSET_SAMPLE % IMAGE_SAMPLE == 0, "an image's samples serve");
 
 int kvset_new(size_t max_bytes, struct kvset *model, struct kvset **ret_set)
 {
@@ -31,6 +34,8 @@ struct kvset *kvset_unref(struct kvset *set)
 			set->give_back(set->lender);
 		else if (!set->model && !set->owner)
 			records_done(&set->records);
+		if (!set->owner)
+			free(set->samples);
 		kvset_unref(set->model);
 		kvset_unref(set->owner);
 		free(set);
@@ -71,12 +76,56 @@ static bool is_same_again(struct kvset *set, const struct record *record)
 	return true;
 }
 
+/* How many samples n records have. */
+static size_t count_samples(size_t n)
+{
+	return n > 0 ? (n - 1) / KVSET_SAMPLE : 0;
+}
+
+/* Of a record that was added at off, the last so far. */
+static int add_sample(struct kvset *set, size_t off)
+{
+	size_t n = set->n_samples;
+
+	if (count_samples(set->records.n) == n)
+		return 0;
+	/* Full at every power of two. */
+	if ((n & (n - 1)) == 0) {
+		size_t *samples = reallocarray(set->samples, n == 0 ? 1 : 2 * n, sizeof(*samples));
+
+		if (!samples)
+			return -ENOMEM;
+		set->samples = samples;
+	}
+	set->samples[set->n_samples++] = off;
+	return 0;
+}
+
+/* Those of the model that are ours, too. */
+static int copy_samples(struct kvset *set)
+{
+	size_t n = MIN(count_samples(set->records.n), set->model->n_samples), allocated = 1;
+
+	if (n == 0)
+		return 0;
+	while (allocated < n)
+		allocated *= 2;
+	set->samples = calloc(allocated, sizeof(*set->samples));
+	if (!set->samples)
+		return -ENOMEM;
+	memcpy(set->samples, set->model->samples, n * sizeof(*set->samples));
+	set->n_samples = n;
+	return 0;
+}
+
 /* From here on the answer differs: what came so far is copied. */
 static int leave_model(struct kvset *set)
 {
 	size_t size = set->records.size;
 	uint8_t *data = NULL;
 
+	if (copy_samples(set) < 0)
+		return -ENOMEM;
 	if (size > 0) {
 		data = malloc(size);
 		if (!data)
@@ -136,19 +185,44 @@ int kvset_add(struct kvset *set, const char *key, size_t key_len, const char *va
 		return r;
 	set->last_off = off;
 	/* In order, as Consul answers: the digests grow with the body and are ready at its end. */
-	if (set->sorted)
+	if (!set->sorted)
+		return 0;
+	add_to_digests(set, &record);
+	return add_sample(set, off);
+}
+
+/* What adding in order has done already. */
+static int look_through(struct kvset *set)
+{
+	const struct records records = set->records;
+	struct record record;
+	size_t off = 0, end;
+
+	set->digest = set->flags_digest = 0;
+	set->n_samples = set->records.n = 0;
+	free(set->samples);
+	set->samples = NULL;
+	while (off < records.size) {
+		end = record_decode(records.data, records.size, off, &record);
+		if (end == 0)
+			return -EBADMSG;
 		add_to_digests(set, &record);
+		set->records.n++;
+		if (add_sample(set, off) < 0)
+			return -ENOMEM;
+		off = end;
+	}
 	return 0;
 }
 
 int kvset_finish(struct kvset *set)
 {
-	struct record record;
-	size_t off = 0;
 	int r;
 
 	if (set->model && set->records.size == set->model->records.size) {
 		set->records = set->model->records;
+		set->samples = set->model->samples;
+		set->n_samples = set->model->n_samples;
 		set->owner =
 			set->model->owner ? kvset_ref(set->model->owner) : kvset_ref(set->model);
 		set->model = kvset_unref(set->model);
@@ -166,25 +240,45 @@ int kvset_finish(struct kvset *set)
 	if (r < 0)
 		return r;
 	set->sorted = true;
-	set->digest = set->flags_digest = 0;
-	while (off < set->records.size) {
-		off = record_decode(set->records.data, set->records.size, off, &record);
-		if (off == 0)
-			return -EBADMSG;
-		add_to_digests(set, &record);
-	}
+	return look_through(set);
+}
+
+/* The image's samples that are ours: they are as true as its records, and checked when used. */
+static int borrow_samples(struct kvset *set, const struct image *image)
+{
+	size_t n = count_samples(image->n_entries), step = KVSET_SAMPLE / IMAGE_SAMPLE;
+
+	if (n == 0 || n * step >= image->n_samples)
+		return 0;
+	set->samples = calloc(n, sizeof(*set->samples));
+	if (!set->samples)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		set->samples[i] = (size_t)le32_get(image->samples[(i + 1) * step]) * RECORD_ALIGN -
+				  image->records_off;
+	set->n_samples = n;
 	return 0;
 }
 
-int kvset_borrow(const struct records *records, void (*give_back)(void *lender), void *lender,
+int kvset_borrow(const struct image *image, void (*give_back)(void *lender), void *lender,
 	struct kvset **ret_set)
 {
 	struct kvset *set;
-	int r = kvset_new(records->size, NULL, &set);
+	int r = kvset_new(image->size, NULL, &set);
 
 	if (r < 0)
 		return r;
-	set->records = *records;
+	r = borrow_samples(set, image);
+	if (r < 0) {
+		kvset_unref(set);
+		return r;
+	}
+	set->records = (struct records){
+		.data = (uint8_t *)(uintptr_t)image->data + image->records_off,
+		.size = image->size - image->records_off,
+		.n = image->n_entries,
+	};
+	set->digest = image->digest;
 	set->give_back = give_back;
 	set->lender = lender;
 	*ret_set = set;
@@ -197,17 +291,36 @@ bool kvset_same(const struct kvset *a, const struct kvset *b)
 	       a->flags_digest == b->flags_digest;
 }
 
+/* The offset of the last sample that is not above the key. */
+static size_t find_sample(const struct kvset *set, const char *key, size_t key_len)
+{
+	size_t low = 0, high = set->n_samples;
+	struct record record;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (record_decode(set->records.data, set->records.size, set->samples[middle],
+			    &record) != 0 &&
+			key_compare(record.key, record.key_len, key, key_len) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 ? set->samples[low - 1] : 0;
+}
+
 bool kvset_find(const struct kvset *set, const char *key, size_t key_len, struct record *ret_record)
 {
 	const struct records *records = &set->records;
-	size_t off = 0;
+	size_t off = find_sample(set, key, key_len);
+	int order = -1;
 
-	while (off < records->size) {
+	while (order < 0 && off < records->size) {
 		off = record_decode(records->data, records->size, off, ret_record);
 		if (off == 0)
 			return false;
-		if (ret_record->key_len == key_len && memcmp(ret_record->key, key, key_len) == 0)
-			return true;
+		order = key_compare(ret_record->key, ret_record->key_len, key, key_len);
 	}
-	return false;
+	return order == 0;
 }

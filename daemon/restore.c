@@ -78,17 +78,11 @@ static void give_back(void *lender)
 static int lend(struct restore *restore)
 {
 	const struct image *image = &restore->snapshot->image;
-	const struct records records = {
-		.data = (uint8_t *)(uintptr_t)image->data + image->records_off,
-		.size = image->size - image->records_off,
-		.n = image->n_entries,
-	};
-	int r = kvset_borrow(&records, give_back, restore->snapshot, &restore->layers[0]);
+	int r = kvset_borrow(image, give_back, restore->snapshot, &restore->layers[0]);
 
 	if (r < 0)
 		return r;
 	snapshot_ref(restore->snapshot);
-	restore->layers[0]->digest = image->digest;
 	restore->layers[0]->flags_digest = restore->flags_digest;
 	return 0;
 }

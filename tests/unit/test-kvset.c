@@ -1,6 +1,9 @@
 #include "test.h"
 
+#include <stdio.h>
+
 #include "daemon/kvset.h"
+#include "proto/image-builder.h"
 
 static struct kvset *set_like(size_t max_bytes, struct kvset *model)
 {
@@ -171,6 +174,112 @@ static void a_set_over_its_limit_is_refused(void **state)
 	kvset_unref(set);
 }
 
+enum { N_MANY = 1000 };
+
+static int add_number(struct kvset *set, unsigned number, unsigned value)
+{
+	char key[16], text[16];
+
+	snprintf(key, sizeof(key), "k/%04u", number);
+	snprintf(text, sizeof(text), "%u", value);
+	return add(set, key, text);
+}
+
+/* Even numbers, of which the one at `changed` has another value. */
+static struct kvset *many(struct kvset *model, bool is_reversed, unsigned changed)
+{
+	struct kvset *set = set_like(1 << 20, model);
+
+	for (unsigned i = 0; i < N_MANY; i++) {
+		unsigned number = 2 * (is_reversed ? N_MANY - 1 - i : i);
+
+		assert_int_equal(add_number(set, number, number == changed ? 7777 : number), 0);
+	}
+	assert_int_equal(kvset_finish(set), 0);
+	return set;
+}
+
+/* All that is there is found, in few steps, and nothing else. */
+static void assert_finds(const struct kvset *set, unsigned changed)
+{
+	struct record record;
+	char key[16];
+
+	assert_int_equal(set->n_samples, (N_MANY - 1) / KVSET_SAMPLE);
+	for (unsigned number = 0; number < 2 * N_MANY; number++) {
+		snprintf(key, sizeof(key), "k/%04u", number);
+		assert_int_equal(kvset_find(set, key, strlen(key), &record), number % 2 == 0);
+		if (number % 2 == 0)
+			assert_int_equal(
+				atoi(record.value), number == changed ? 7777 : (int)number);
+	}
+	assert_false(kvset_find(set, "a", 1, &record));
+	assert_false(kvset_find(set, "z", 1, &record));
+}
+
+static void a_key_is_found_however_the_set_was_made(void **state)
+{
+	static const unsigned changes[] = { 0, 2, 128, 130, 1000, 2 * N_MANY - 2 };
+	struct kvset *model = many(NULL, false, UINT_MAX), *set;
+
+	(void)state;
+	assert_finds(model, UINT_MAX);
+	set = many(NULL, true, UINT_MAX);
+	assert_finds(set, UINT_MAX);
+	kvset_unref(set);
+	set = many(model, false, UINT_MAX);
+	assert_ptr_equal(set->samples, model->samples);
+	assert_finds(set, UINT_MAX);
+	kvset_unref(set);
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		set = many(model, false, changes[i]);
+		assert_finds(set, changes[i]);
+		kvset_unref(set);
+	}
+	kvset_unref(model);
+}
+
+static void on_give_back(void *lender)
+{
+	*(bool *)lender = true;
+}
+
+static void a_key_is_found_in_what_an_image_lends(void **state)
+{
+	struct kvset *model = many(NULL, false, UINT_MAX), *set, *next;
+	AUTO_FREE void *data = NULL;
+	bool was_given_back = false;
+	struct image image;
+	size_t size;
+
+	(void)state;
+	assert_int_equal(image_build(&model->records, model->digest, &data, &size), 0);
+	assert_int_equal(image_open(data, size, &image), 0);
+	assert_int_equal(kvset_borrow(&image, on_give_back, &was_given_back, &set), 0);
+	assert_true(kvset_same(set, model));
+	assert_finds(set, UINT_MAX);
+	next = many(set, false, 1000);
+	assert_finds(next, 1000);
+	kvset_unref(next);
+	kvset_unref(set);
+	assert_true(was_given_back);
+	kvset_unref(model);
+}
+
+static void a_short_set_is_looked_through(void **state)
+{
+	struct kvset *set = filled("b=1 d=2", 7, NULL), *empty = filled("", 7, NULL);
+	struct record record;
+
+	(void)state;
+	assert_true(kvset_find(set, "b", 1, &record) && kvset_find(set, "d", 1, &record));
+	assert_false(kvset_find(set, "a", 1, &record) || kvset_find(set, "c", 1, &record) ||
+		     kvset_find(set, "e", 1, &record) || kvset_find(set, "bb", 2, &record));
+	assert_false(kvset_find(empty, "b", 1, &record));
+	kvset_unref(set);
+	kvset_unref(empty);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +292,9 @@ int main(void)
 		cmocka_unit_test(what_came_again_twice_has_one_memory),
 		cmocka_unit_test(a_set_that_goes_half_filled_leaves_its_model),
 		cmocka_unit_test(a_set_over_its_limit_is_refused),
+		cmocka_unit_test(a_key_is_found_however_the_set_was_made),
+		cmocka_unit_test(a_key_is_found_in_what_an_image_lends),
+		cmocka_unit_test(a_short_set_is_looked_through),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
