@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#define STEP_COST (256u << 10) /* see schema_cost(): a millisecond */
-
 static bool is_file(const struct judge *judge)
 {
 	return judge->source && judge->source[0] == '/';
@@ -16,24 +14,13 @@ static void set_trouble(struct judge *judge, const char *why)
 		judge->source, why);
 }
 
-/* 0, -EINVAL with the trouble said, -ENOMEM. */
-static int parse(struct judge *judge, const char *text, size_t len, struct schema **ret_schema)
-{
-	char message[SCHEMA_MESSAGE];
-	int r = schema_parse(text, len, ret_schema, message);
-
-	if (r == -EINVAL)
-		set_trouble(judge, message);
-	return r;
-}
-
+/* What the file says is parsed in slices by the first look at a configuration. */
 static int read_file(struct judge *judge)
 {
 	AUTO_CLOSE int fd = open(judge->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	AUTO_FREE char *text = malloc(LIMIT_SCHEMA + 1);
 	size_t len = 0;
 	ssize_t n = -1;
-	int r;
 
 	if (!text)
 		return -ENOMEM;
@@ -44,8 +31,9 @@ static int read_file(struct judge *judge)
 		set_trouble(judge, strerror(errno));
 		return 0;
 	}
-	r = parse(judge, text, len, &judge->schema);
-	return r == -EINVAL ? 0 : r;
+	judge->text = TAKE_PTR(text);
+	judge->text_len = len;
+	return 0;
 }
 
 int judge_configure(struct judge *judge, const char *source)
@@ -62,6 +50,7 @@ int judge_configure(struct judge *judge, const char *source)
 void judge_done(struct judge *judge)
 {
 	free(judge->source);
+	free(judge->text);
 	schema_free(judge->schema);
 	*judge = (struct judge){ 0 };
 }
@@ -74,6 +63,7 @@ void judge_run_init(struct judge_run *j, struct judge *judge, const struct recor
 void judge_run_done(struct judge_run *j)
 {
 	schema_check_done(&j->check);
+	j->parser = schema_parser_free(j->parser);
 	j->own = schema_free(j->own);
 }
 
@@ -88,61 +78,100 @@ static bool next(struct judge_run *j, struct record *ret_record)
 	return end != 0;
 }
 
+/* schema: NULL: there is none. */
 static int begin(struct judge_run *j, const struct schema *schema)
 {
-	j->has_schema = true;
+	j->phase = JUDGE_CHECK;
 	j->off = 0;
 	return schema ? schema_check_init(&j->check, schema) : 0;
 }
 
+static int begin_parsing(struct judge_run *j, const char *text, size_t len)
+{
+	j->phase = JUDGE_PARSE;
+	j->judge->trouble[0] = '\0';
+	return schema_parser_new(text, len, &j->parser);
+}
+
+static int find_file(struct judge_run *j)
+{
+	struct judge *judge = j->judge;
+
+	return judge->text ? begin_parsing(j, judge->text, judge->text_len)
+			   : begin(j, judge->schema);
+}
+
 /* Looks for the entry that holds the schema. */
-static int find_schema(struct judge_run *j)
+static int find_key(struct judge_run *j)
 {
 	struct judge *judge = j->judge;
 	size_t key_len = strlen(judge->source);
 	struct record record;
 
-	if (is_file(judge))
-		return begin(j, judge->schema);
 	for (unsigned i = 0; i < LIMIT_SLICE_ENTRIES; i++) {
-		int r;
-
 		if (!next(j, &record)) {
 			set_trouble(judge, "the service has no such key");
 			return begin(j, NULL);
 		}
-		if (record.key_len != key_len || memcmp(record.key, judge->source, key_len) != 0)
-			continue;
-		judge->trouble[0] = '\0';
-		r = parse(judge, record.value, record.value_len, &j->own);
-		return r == -ENOMEM ? r : begin(j, j->own);
+		if (record.key_len == key_len && memcmp(record.key, judge->source, key_len) == 0)
+			return begin_parsing(j, record.value, record.value_len);
 	}
 	return 0;
 }
 
+static int parse_some(struct judge_run *j)
+{
+	struct judge *judge = j->judge;
+	struct schema **place = is_file(judge) ? &judge->schema : &j->own;
+	char message[SCHEMA_MESSAGE];
+	int r = schema_parser_step(j->parser, place, message);
+
+	if (r > 0 || r == -ENOMEM)
+		return r;
+	if (r < 0)
+		set_trouble(judge, message);
+	free(judge->text);
+	judge->text = NULL;
+	j->parser = schema_parser_free(j->parser);
+	return begin(j, *place);
+}
+
+/* 1: more to do. */
 static int check_some(struct judge_run *j)
 {
-	size_t cost = 0, cursor = 0;
-	struct record record;
+	size_t cursor = 0;
 
-	while (cost < STEP_COST) {
-		if (!next(j, &record))
+	j->check.cost = 0;
+	while (j->check.cost < SCHEMA_SLICE_COST) {
+		int r;
+
+		if (!j->has_entry)
+			j->has_entry = next(j, &j->entry);
+		if (!j->has_entry)
 			return schema_check_end(&j->check, &cursor) < 0 ? -EKEYREJECTED : 0;
-		if (schema_check_entry(&j->check, &record) < 0)
+		r = schema_check_entry(&j->check, &j->entry);
+		if (r < 0)
 			return -EKEYREJECTED;
-		cost += schema_cost(j->check.schema, &record);
+		j->has_entry = r > 0;
 	}
 	return 1;
 }
 
 int judge_run_step(struct judge_run *j)
 {
-	int r;
+	int r = 0;
 
 	if (!j->judge->source)
 		return 0;
-	if (j->has_schema)
+	switch (j->phase) {
+	case JUDGE_FIND:
+		r = is_file(j->judge) ? find_file(j) : find_key(j);
+		break;
+	case JUDGE_PARSE:
+		r = parse_some(j);
+		break;
+	case JUDGE_CHECK:
 		return j->check.schema ? check_some(j) : 0;
-	r = find_schema(j);
+	}
 	return r < 0 ? r : 1;
 }

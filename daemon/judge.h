@@ -9,6 +9,8 @@
 
 struct judge {
 	char *source; /* as schema= gave it: a path, or a key; NULL: nothing is judged */
+	char *text; /* of the file, until the first look at a configuration has parsed it */
+	size_t text_len;
 	struct schema *schema; /* of the file */
 	char trouble[SCHEMA_MESSAGE +
 		     64]; /* why there is no schema; empty: there is, or none is wanted */
@@ -23,9 +25,12 @@ struct judge_run {
 	struct judge *judge;
 	const struct records *records;
 	size_t off;
-	bool has_schema; /* the search for it is over */
+	enum { JUDGE_FIND, JUDGE_PARSE, JUDGE_CHECK } phase;
+	struct schema_parser *parser;
 	struct schema *own; /* of a key */
 	struct schema_check check;
+	bool has_entry; /* that is not judged to the end */
+	struct record entry;
 };
 
 /* Borrows both. */

@@ -19,8 +19,10 @@
 /* Schemas, which may come with the configuration. */
 #define LIMIT_SCHEMA (256 << 10) /* bytes: a line for each of a thousand keys, with comments */
 #define LIMIT_SCHEMA_LINES 1000 /* each key is held against each line until one matches */
+#define LIMIT_SCHEMA_SLICE 8 /* lines read at a time: a pattern takes up to 0.2 ms */
+#define LIMIT_SCHEMA_GLOB 256 /* bytes, with a *: it is tried at each byte of a key, 2 ms */
 #define LIMIT_SCHEMA_PATTERN 256 /* bytes of a regular expression */
-#define LIMIT_SCHEMA_REPEAT 1000 /* copies that {m,n} makes, which take memory each */
+#define LIMIT_SCHEMA_STATES 512 /* of its automaton; with a text of the longest: 5 ms of steps */
 #define LIMIT_SCHEMA_TEXT 4096 /* bytes that a pattern is held against */
 
 /* The socket. */
@@ -213,6 +215,7 @@
 #define LIMIT_CONNECT_LOOK_MS 50 /* between looks for a daemon that is not there yet */
 #define LIMIT_ANSWER_USEC 1000000 /* for the way of an answer, also with -t 0 */
 #define LIMIT_NEXT_ANSWER_USEC 5000000 /* the daemon has data: it only needs to send it */
+#define LIMIT_OUTCOME_LOOK_MS 10 /* between looks what became of an override */
 #define LIMIT_ROUNDS 100 /* of a service that changes while it is read, each time */
 #define LIMIT_STATUS_DEPTH 16 /* of its JSON, which has 5 */
 #define LIMIT_QUIET_MS 100 /* writers that set keys one by one are done between two of them */

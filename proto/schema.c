@@ -1,11 +1,11 @@
 #include "proto/schema.h"
 
-#include <regex.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "proto/glob.h"
 #include "proto/key.h"
+#include "proto/pattern.h"
 #include "proto/value.h"
 
 enum type {
@@ -37,11 +37,13 @@ struct bound {
 
 struct line {
 	char *glob;
+	size_t glob_len;
+	bool has_wildcard;
 	enum type type;
 	bool is_required;
 	struct bound min, max;
-	char *pattern; /* NULL: none */
-	regex_t regex;
+	struct pattern *pattern; /* NULL: none */
+	char *pattern_text;
 };
 
 struct schema {
@@ -66,9 +68,8 @@ static void line_done(struct line *line)
 	free(line->glob);
 	free(line->min.text);
 	free(line->max.text);
-	if (line->pattern)
-		regfree(&line->regex);
-	free(line->pattern);
+	pattern_free(line->pattern);
+	free(line->pattern_text);
 }
 
 struct schema *schema_free(struct schema *schema)
@@ -122,62 +123,18 @@ static int set_bound(enum type type, const char *text, struct bound *bound)
 	return bound->text ? 0 : -ENOMEM;
 }
 
-/*
- * Back references take exponential time, repeated repetitions exponential memory: a pattern has
- * none of the first, and its repetitions make at most LIMIT_SCHEMA_REPEAT copies.
- */
-static bool is_bounded(const char *pattern)
-{
-	unsigned long copies = 1;
-
-	for (const char *p = pattern; *p != '\0'; p++) {
-		unsigned long highest = 0;
-
-		if (*p == '\\' && p[1] >= '1' && p[1] <= '9')
-			return false;
-		if (*p == '\\' && p[1] != '\0') {
-			p++;
-			continue;
-		}
-		if (*p != '{')
-			continue;
-		for (const char *q = p + 1; *q != '\0' && *q != '}'; q++)
-			if (*q >= '0' && *q <= '9') {
-				char *end;
-				unsigned long n = strtoul(q, &end, 10);
-
-				highest = MAX(highest, MIN(n, LIMIT_SCHEMA_REPEAT + 1ul));
-				q = end - 1;
-			}
-		copies *= MAX(highest, 1ul);
-		if (copies > LIMIT_SCHEMA_REPEAT)
-			return false;
-	}
-	return true;
-}
-
 static int set_pattern(
-	struct line *line, const char *pattern, size_t number, char message[SCHEMA_MESSAGE])
+	struct line *line, const char *text, size_t number, char message[SCHEMA_MESSAGE])
 {
-	char why[128];
-	int error;
+	const char *why;
+	int r = pattern_new(text, &line->pattern, &why);
 
-	if (strlen(pattern) > LIMIT_SCHEMA_PATTERN || !is_bounded(pattern))
-		return fail(message, number,
-			"the pattern is longer than %d bytes, repeats more than %d times, or refers "
-			"back to a group",
-			LIMIT_SCHEMA_PATTERN, LIMIT_SCHEMA_REPEAT);
-	error = regcomp(&line->regex, pattern, REG_EXTENDED | REG_NOSUB);
-	if (error != 0) {
-		regerror(error, &line->regex, why, sizeof(why));
+	if (r == -EINVAL)
 		return fail(message, number, "the pattern does not read: %s", why);
-	}
-	line->pattern = strdup(pattern);
-	if (!line->pattern) {
-		regfree(&line->regex);
-		return -ENOMEM;
-	}
-	return 0;
+	if (r < 0)
+		return r;
+	line->pattern_text = strdup(text);
+	return line->pattern_text ? 0 : -ENOMEM;
 }
 
 static int set_type(
@@ -213,10 +170,23 @@ static int set_word(
 		return fail(message, number,
 			"'%s' is not known; write required, min=, max= or, as the last, pattern=",
 			key_escape(word, strlen(word), shown, sizeof(shown)));
-	if (line->glob[strcspn(line->glob, "*?")] != '\0' || line->type == TYPE_NONE)
+	if (line->has_wildcard || line->type == TYPE_NONE)
 		return fail(
 			message, number, "a glob, or a key that must not be, cannot be required");
 	line->is_required = true;
+	return 0;
+}
+
+static int set_glob(
+	struct line *line, const char *word, size_t number, char message[SCHEMA_MESSAGE])
+{
+	line->glob = strdup(word ? word : "");
+	if (!line->glob)
+		return -ENOMEM;
+	line->glob_len = strlen(line->glob);
+	line->has_wildcard = line->glob[strcspn(line->glob, "*?")] != '\0';
+	if (line->has_wildcard && line->glob_len > LIMIT_SCHEMA_GLOB)
+		return fail(message, number, "the glob is longer than %d bytes", LIMIT_SCHEMA_GLOB);
 	return 0;
 }
 
@@ -233,9 +203,9 @@ static int parse_line(struct line *line, char *text, size_t number, char message
 		pattern += strlen(" pattern=");
 	}
 	word = strtok_r(text, " \t", &save);
-	line->glob = strdup(word ? word : "");
-	if (!line->glob)
-		return -ENOMEM;
+	r = set_glob(line, word, number, message);
+	if (r < 0)
+		return r;
 	r = set_type(line, strtok_r(NULL, " \t", &save), number, message);
 	while (r == 0 && (word = strtok_r(NULL, " \t", &save)))
 		r = set_word(line, word, number, message);
@@ -264,27 +234,75 @@ static int add_line(struct schema *schema, char *text, size_t number, char messa
 	return parse_line(&lines[schema->n_lines++], text, number, message);
 }
 
+struct schema_parser {
+	char *text; /* a copy, which is cut into lines */
+	char *at; /* NULL: behind the last line */
+	size_t number; /* of the line at `at` */
+	bool is_text;
+	struct schema *schema;
+};
+
+int schema_parser_new(const char *text, size_t len, struct schema_parser **ret_parser)
+{
+	struct schema_parser *parser = calloc(1, sizeof(*parser));
+
+	if (!parser)
+		return -ENOMEM;
+	/* Of what is too long the beginning is enough. */
+	parser->text = parser->at = strndup(text, MIN(len, (size_t)LIMIT_SCHEMA));
+	parser->schema = calloc(1, sizeof(*parser->schema));
+	if (!parser->text || !parser->schema) {
+		schema_parser_free(parser);
+		return -ENOMEM;
+	}
+	parser->number = 1;
+	parser->is_text = strlen(parser->text) == len && key_is_utf8(text, len);
+	*ret_parser = parser;
+	return 0;
+}
+
+struct schema_parser *schema_parser_free(struct schema_parser *parser)
+{
+	if (!parser)
+		return NULL;
+	schema_free(parser->schema);
+	free(parser->text);
+	free(parser);
+	return NULL;
+}
+
+int schema_parser_step(
+	struct schema_parser *parser, struct schema **ret_schema, char message[SCHEMA_MESSAGE])
+{
+	if (!parser->is_text)
+		return fail(message, 1, "not a schema: above %d bytes, or not UTF-8 text",
+			LIMIT_SCHEMA);
+	for (unsigned i = 0; i < LIMIT_SCHEMA_SLICE && parser->at; i++) {
+		char *line = strsep(&parser->at, "\n");
+		int r = add_line(parser->schema, line, parser->number++, message);
+
+		if (r < 0)
+			return r;
+	}
+	if (parser->at)
+		return 1;
+	*ret_schema = TAKE_PTR(parser->schema);
+	return 0;
+}
+
 int schema_parse(
 	const char *text, size_t len, struct schema **ret_schema, char message[SCHEMA_MESSAGE])
 {
-	AUTO_FREE char *copy = strndup(text, len);
-	struct schema *schema = calloc(1, sizeof(*schema));
-	int r = copy && schema ? 0 : -ENOMEM;
-	char *at = copy;
+	struct schema_parser *parser;
+	int r = schema_parser_new(text, len, &parser);
 
 	message[0] = '\0';
-	if (r == 0 && (len > LIMIT_SCHEMA || strlen(copy) != len || !key_is_utf8(text, len)))
-		r = fail(message, 1, "not a schema: above %d bytes, or not UTF-8 text",
-			LIMIT_SCHEMA);
-	for (size_t number = 1; r == 0 && at; number++) {
-		char *line = strsep(&at, "\n");
-
-		r = add_line(schema, line, number, message);
-	}
 	if (r < 0)
-		schema_free(schema);
-	else
-		*ret_schema = schema;
+		return r;
+	do
+		r = schema_parser_step(parser, ret_schema, message);
+	while (r > 0);
+	schema_parser_free(parser);
 	return r;
 }
 
@@ -377,7 +395,6 @@ static int check_pattern(
 	struct schema_check *check, const struct line *line, const struct record *entry)
 {
 	size_t len = entry->value_len;
-	char text[LIMIT_SCHEMA_TEXT + 1];
 
 	if (len > LIMIT_SCHEMA_TEXT || memchr(entry->value, '\0', len))
 		return complain(check, entry->key,
@@ -385,39 +402,60 @@ static int check_pattern(
 			LIMIT_SCHEMA_TEXT);
 	/* One trailing newline is ignored, as everywhere. */
 	len -= len > 0 && entry->value[len - 1] == '\n';
-	memcpy(text, entry->value, len);
-	text[len] = '\0';
-	if (regexec(&line->regex, text, 0, NULL, 0) != 0)
+	if (!pattern_is_in(line->pattern, entry->value, len))
 		return complain(
-			check, entry->key, "does not match its pattern %.80s", line->pattern);
+			check, entry->key, "does not match its pattern %.80s", line->pattern_text);
 	return 0;
+}
+
+/* What it may take to see whether a line is about a key: a '*' tries again at every byte of it. */
+static size_t cost_of_line(const struct line *line, const struct record *entry)
+{
+	return 1 + (size_t)entry->key_len * (line->has_wildcard ? line->glob_len / 4 + 1 : 1) / 16;
+}
+
+static size_t cost_of_value(const struct line *line, const struct record *entry)
+{
+	size_t text_len = MIN(entry->value_len, (uint32_t)LIMIT_SCHEMA_TEXT);
+
+	return entry->value_len / 4 +
+	       (line->pattern ? text_len * pattern_n_states(line->pattern) : 0);
+}
+
+static void check_line(struct schema_check *check, size_t i, const struct record *entry)
+{
+	const struct line *line = &check->schema->lines[i];
+
+	if (check->is_judged && !line->is_required)
+		return;
+	check->cost += cost_of_line(line, entry);
+	if (!glob_matches(line->glob, entry->key, entry->key_len))
+		return;
+	check->seen[i] = true;
+	if (check->is_judged)
+		return;
+	check->is_judged = true;
+	check->cost += cost_of_value(line, entry);
+	check->verdict = check_type(check, line, entry);
+	if (check->verdict == 0 && line->pattern)
+		check->verdict = check_pattern(check, line, entry);
 }
 
 int schema_check_entry(struct schema_check *check, const struct record *entry)
 {
-	bool is_judged = false;
-	int r = 0;
+	int r;
 
-	for (size_t i = 0; i < check->schema->n_lines; i++) {
-		const struct line *line = &check->schema->lines[i];
-
-		if ((is_judged && !line->is_required) ||
-			!glob_matches(line->glob, entry->key, entry->key_len))
-			continue;
-		check->seen[i] = true;
-		if (is_judged)
-			continue;
-		is_judged = true;
-		r = check_type(check, line, entry);
-		if (r == 0 && line->pattern)
-			r = check_pattern(check, line, entry);
+	while (check->line < check->schema->n_lines) {
+		if (check->cost >= SCHEMA_SLICE_COST)
+			return 1;
+		check->cost++;
+		check_line(check, check->line++, entry);
 	}
+	check->line = 0;
+	check->is_judged = false;
+	r = check->verdict;
+	check->verdict = 0;
 	return r;
-}
-
-size_t schema_cost(const struct schema *schema, const struct record *entry)
-{
-	return schema->n_lines + MIN(entry->value_len, (uint32_t)LIMIT_SCHEMA_TEXT);
 }
 
 int schema_check_end(struct schema_check *check, size_t *cursor)

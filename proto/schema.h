@@ -27,21 +27,34 @@ int schema_parse(
 	const char *text, size_t len, struct schema **ret_schema, char message[SCHEMA_MESSAGE]);
 struct schema *schema_free(struct schema *schema);
 
+/* The same in slices. The text is copied. -ENOMEM. */
+struct schema_parser;
+int schema_parser_new(const char *text, size_t len, struct schema_parser **ret_parser);
+struct schema_parser *schema_parser_free(struct schema_parser *parser);
+
+/* About a millisecond at most. 1: more to do; else as schema_parse(). */
+int schema_parser_step(
+	struct schema_parser *parser, struct schema **ret_schema, char message[SCHEMA_MESSAGE]);
+
 /* One look at a configuration, entry by entry. */
 struct schema_check {
 	const struct schema *schema;
 	bool *seen; /* of each line: a key had it */
 	char message[SCHEMA_MESSAGE]; /* which key is not good and why, without its value */
+	size_t cost; /* of what was done so far, at most; set it to 0 to go on */
+	size_t line; /* that the entry is held against next */
+	bool is_judged; /* by a line before */
+	int verdict;
 };
+
+#define SCHEMA_SLICE_COST ((size_t)256 << 10) /* a millisecond */
 
 int schema_check_init(struct schema_check *check, const struct schema *schema); /* -ENOMEM */
 void schema_check_done(struct schema_check *check);
 
-/* 0; -EINVAL: this entry breaks the schema; others may be looked at all the same. */
+/* 0; -EINVAL: this entry breaks the schema; others may be looked at all the same. 1: the cost is
+ * that of a slice; set it to 0 and call again with the same entry. */
 int schema_check_entry(struct schema_check *check, const struct record *entry);
-
-/* What that may take, in units of which a thousand are some microseconds. */
-size_t schema_cost(const struct schema *schema, const struct record *entry);
 
 /* Behind the last entry: 0; -EINVAL: a required key is missing. *cursor from 0; call again with it
  * for the next one. */

@@ -208,6 +208,8 @@ struct wire_entry {
 
 #define WIRE_EXPLAIN_PUBLISHED 0x1u /* what counts is what clients read now */
 #define WIRE_EXPLAIN_OVERRIDDEN 0x2u /* what counts is not a layer's: an operator said it */
+#define WIRE_EXPLAIN_UNDER_WAY 0x4u /* a publication is: ask again to see what becomes of it */
+#define WIRE_EXPLAIN_WITHHELD 0x8u /* the newest breaks the schema: clients read the last good */
 
 struct wire_explain {
 	le64 generation;

@@ -134,13 +134,16 @@ static void what_does_not_read_is_refused_with_its_line(void **state)
 	refused("a none required", "required");
 	refused("a string pattern=(", "does not read");
 	refused("a string pattern=(a)\\1", "refers back");
-	refused("a string pattern=((a{100}){100}){100}", "repeats");
-	refused("a string pattern=a{32767}", "repeats");
+	refused("a string pattern=((a{100}){100}){100}", "all that it repeats");
+	refused("a string pattern=a{32767}", "all that it repeats");
 	refused("\xff string", "UTF-8");
 	memset(longer, 'a', sizeof(longer));
 	memcpy(longer, "a string pattern=", 17);
 	longer[sizeof(longer) - 1] = '\0';
-	refused(longer, "longer");
+	refused(longer, "too long");
+	memset(longer, '*', sizeof(longer));
+	memcpy(longer + LIMIT_SCHEMA_GLOB + 1, " string", 8);
+	refused(longer, "the glob is longer");
 }
 
 static void a_schema_has_limits(void **state)
