@@ -1,6 +1,7 @@
 #include "daemon/explain.h"
 
 #include "daemon/pin.h"
+#include "daemon/service-publish.h"
 #include "daemon/service-state.h"
 
 /* What one layer says. */
@@ -44,6 +45,8 @@ static unsigned flags_of(const struct service *service, const struct finding *wi
 	size_t value_len = pin ? pin->value_len : winner ? winner->record.value_len : 0;
 
 	return (pin ? WIRE_EXPLAIN_OVERRIDDEN : 0) |
+	       (service_publish_is_under_way(service) ? WIRE_EXPLAIN_UNDER_WAY : 0) |
+	       (service->withheld.is_set ? WIRE_EXPLAIN_WITHHELD : 0) |
 	       (is_published(service, key, key_len, value, value_len) ? WIRE_EXPLAIN_PUBLISHED : 0);
 }
 

@@ -57,6 +57,11 @@ bool service_publish_is_possible(const struct service *service)
 	return service->n_layers > 0;
 }
 
+bool service_publish_is_under_way(const struct service *service)
+{
+	return service->publication || loop_timer_is_armed(service->publish_timer);
+}
+
 static int make_publication(struct service *service, struct kvset *overrides)
 {
 	struct kvset *sets[PUBLICATION_SETS];

@@ -14,6 +14,8 @@ void service_publish_show(const struct service *service);
 void service_publish_tell(struct service *service);
 
 /* Whether all layers have said what they have: only then there is something to publish. */
+bool service_publish_is_under_way(const struct service *service);
+
 bool service_publish_is_possible(const struct service *service);
 
 /* A layer changed. The first change goes out at once; a storm is coalesced. */

@@ -127,6 +127,60 @@ def test_a_first_configuration_that_breaks_the_schema_is_no_data(daemon, tree, s
     assert entry["state"] == "held" and "db/url" in entry["last_error"]["message"]
 
 
+def test_an_override_that_breaks_the_schema_is_said_and_nothing_is_lost(checked):
+    assert checked.cli("override", checked.name, "db/pool=7").returncode == 0
+    checked.wait_value(checked.name, "db/pool", "7")
+    done = checked.cli("override", checked.name, "db/pool=1000")
+    assert done.returncode == 5
+    assert "withheld: key db/pool is out of range: it is above 100" in one_line(done.stderr)
+    holds_for(lambda: checked.get(checked.name, "db/pool") == "7", 0.3, "the last good value")
+    entry = checked.service(checked.name)
+    assert entry["state"] == "held" and "db/pool" in entry["held"]["reason"] and entry["overrides"] == 1
+    done = checked.cli("override", checked.name, "other=1")
+    assert done.returncode == 5, "another override does not mend it"
+    assert checked.cli("override", checked.name, "db/pool=8").returncode == 0
+    assert checked.get(checked.name, "db/pool") == "8" and checked.get(checked.name, "other") == "1"
+    checked.put("db/pool", "1000")
+    wait_until(lambda: checked.service(checked.name)["layers"][0]["index"] > entry["layers"][0]["index"], 10, "the source's")
+    done = checked.cli("override", "--clear", checked.name, "db/pool")
+    assert done.returncode == 5 and "key db/pool" in one_line(done.stderr)
+    checked.schema.write_text("db/pool integer\n")
+    checked.reload(checked.config)
+    checked.wait_value(checked.name, "db/pool", "1000")
+    assert checked.cli("override", "--clear", checked.name).returncode == 0
+
+
+HOSTILE = ("((a?){9}b?){20}c|b$", "(a+b+c+){40}d|b$", "(.?){160}x|b$", "([a-z]+[0-9]*){30}!|b$")  # which are true at the end
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_large_trees_and_schemas_stop_nobody(daemon, double, service_name, prefix):
+    """No turn of the loop is longer for it: schemas are read, and keys judged and explained, in slices."""
+    n, lines = 100_000, 900
+    for number in range(n - 1):
+        double.put(f"{prefix}k/{number:06}", "ab" * 20, silent=True)
+    schema = "".join(f"k/{number:02}*9{number % 10}? string pattern={HOSTILE[number % 4]}\n" for number in range(lines))
+    double.put(prefix + ".schema", schema + "last none\n")
+    running = daemon(source=f"consul:{double.url}", env={"CONSULCFGD_MEASURE": "1"})
+    running.name = service_name
+    running.wait_value(service_name, "k/000001", "ab" * 20, deadline=60)
+
+    def worst():
+        return running.status()["daemon"]["loop_worst_callback_usec"]
+
+    before = worst()
+    double.put(prefix + "last", "1")
+    running.wait_value(service_name, "last", "1", deadline=30)
+    running.reload("[service *]\nschema = .schema\n")
+    wait_until(lambda: running.service(service_name)["held"], 60, "the verdict")
+    done = running.cli("explain", service_name, f"k/{n - 2:06}")
+    assert done.returncode == 0 and b"ab" in done.stdout
+    after = worst()
+    print(f"worst callback before {before} us, after {after} us")
+    assert after <= max(before, 10_000), "a slice takes less, also with sanitizers"
+
+
 # --- consulcfg-check ------------------------------------------------------------------------------------------------------
 
 @pytest.fixture
