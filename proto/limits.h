@@ -19,7 +19,7 @@
 /* Schemas, which may come with the configuration. */
 #define LIMIT_SCHEMA (256 << 10) /* bytes: a line for each of a thousand keys, with comments */
 #define LIMIT_SCHEMA_LINES 1000 /* each key is held against each line until one matches */
-#define LIMIT_SCHEMA_SLICE 8 /* lines read at a time: a pattern takes up to 0.2 ms */
+#define LIMIT_SCHEMA_SLICE 4 /* lines read at a time: a pattern takes up to 0.2 ms */
 #define LIMIT_SCHEMA_GLOB 256 /* bytes, with a *: it is tried at each byte of a key, 2 ms */
 #define LIMIT_SCHEMA_PATTERN 256 /* bytes of a regular expression */
 #define LIMIT_SCHEMA_STATES 512 /* of its automaton; with a text of the longest: 5 ms of steps */

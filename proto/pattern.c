@@ -5,7 +5,8 @@ enum op { OP_JUMP, OP_SPLIT, OP_ANY, OP_BYTE, OP_SET, OP_BEGIN, OP_END, OP_MATCH
 struct state {
 	uint8_t op;
 	uint8_t byte; /* of OP_BYTE */
-	uint16_t to; /* of OP_JUMP; of OP_SPLIT, which goes to the next state, too; of OP_SET: which */
+	uint16_t to; /* of OP_JUMP; of OP_SPLIT, which goes to the next state, too; of OP_SET: which
+		      */
 };
 
 struct byte_set {
@@ -526,8 +527,8 @@ int pattern_new(const char *text, struct pattern **ret_pattern, const char **ret
 		pattern_free(pattern);
 		return r;
 	}
-	trimmed = realloc(pattern, offsetof(struct pattern, states) +
-					   pattern->n_states * sizeof(pattern->states[0]));
+	trimmed = realloc(pattern,
+		offsetof(struct pattern, states) + pattern->n_states * sizeof(pattern->states[0]));
 	*ret_pattern = trimmed ? trimmed : pattern;
 	return 0;
 }
@@ -598,8 +599,9 @@ static bool step(struct search *s, unsigned number, size_t place)
 	case OP_SET:
 		break;
 	}
-	if (place < s->len && (state->op == OP_ANY || (state->op == OP_BYTE && state->byte == byte) ||
-				      (state->op == OP_SET && has(&s->pattern->sets[state->to], byte))))
+	if (place < s->len &&
+		(state->op == OP_ANY || (state->op == OP_BYTE && state->byte == byte) ||
+			(state->op == OP_SET && has(&s->pattern->sets[state->to], byte))))
 		reach(s->next, number + 1, place + 1);
 	return false;
 }

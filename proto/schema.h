@@ -32,7 +32,7 @@ struct schema_parser;
 int schema_parser_new(const char *text, size_t len, struct schema_parser **ret_parser);
 struct schema_parser *schema_parser_free(struct schema_parser *parser);
 
-/* About a millisecond at most. 1: more to do; else as schema_parse(). */
+/* A millisecond at most. 1: more to do; else as schema_parse(). */
 int schema_parser_step(
 	struct schema_parser *parser, struct schema **ret_schema, char message[SCHEMA_MESSAGE]);
 
@@ -47,7 +47,7 @@ struct schema_check {
 	int verdict;
 };
 
-#define SCHEMA_SLICE_COST ((size_t)256 << 10) /* a millisecond */
+#define SCHEMA_SLICE_COST ((size_t)64 << 10) /* a quarter of a millisecond */
 
 int schema_check_init(struct schema_check *check, const struct schema *schema); /* -ENOMEM */
 void schema_check_done(struct schema_check *check);

@@ -43,7 +43,8 @@ static void what_people_write_is_found_or_not(void **state)
 	assert_true(is_in("^[[:xdigit:]]{64}$",
 		"0123456789abcdefABCDEF012345678901234567890123456789012345678901"));
 	assert_true(is_in("^gr\xc3\xbcn$", "gr\xc3\xbcn") && is_in("^.$", "\xff"));
-	assert_true(is_in("^(a*)*$", "aaa") && is_in("(a?){3}b", "b") && is_in("^a{0}b{2,}$", "bbb"));
+	assert_true(
+		is_in("^(a*)*$", "aaa") && is_in("(a?){3}b", "b") && is_in("^a{0}b{2,}$", "bbb"));
 }
 
 static void what_does_not_read_is_refused(void **state)
@@ -115,8 +116,8 @@ static void the_longest_search_is_bounded(void **state)
 		start = clock();
 		assert_false(pattern_is_in(pattern, text, sizeof(text)));
 		taken_ms = (double)(clock() - start) * 1e3 / CLOCKS_PER_SEC;
-		print_message("%s: %zu states, %.2f ms\n", worst[i], pattern_n_states(pattern),
-			taken_ms);
+		print_message(
+			"%s: %zu states, %.2f ms\n", worst[i], pattern_n_states(pattern), taken_ms);
 		assert_true(taken_ms < 250); /* 4 of them, without sanitizers */
 		pattern_free(pattern);
 	}
