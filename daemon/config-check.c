@@ -43,6 +43,8 @@ static int check_schema(const struct config_rule *rule, char **ret_message)
 	struct judge judge = { 0 };
 	int r = judge_configure(&judge, rule->schema);
 
+	if (r == 0)
+		r = judge_read(&judge);
 	if (r == 0 && judge.trouble[0] != '\0') {
 		r = -EINVAL;
 		if (asprintf(ret_message, "[service %s] %s", rule->glob, judge.trouble) < 0)

@@ -47,6 +47,20 @@ int judge_configure(struct judge *judge, const char *source)
 	return is_file(judge) ? read_file(judge) : 0;
 }
 
+int judge_read(struct judge *judge)
+{
+	char message[SCHEMA_MESSAGE];
+	int r = 0;
+
+	if (judge->text)
+		r = schema_parse(judge->text, judge->text_len, &judge->schema, message);
+	free(judge->text);
+	judge->text = NULL;
+	if (r == -EINVAL)
+		set_trouble(judge, message);
+	return r == -EINVAL ? 0 : r;
+}
+
 void judge_done(struct judge *judge)
 {
 	free(judge->source);

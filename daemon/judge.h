@@ -18,6 +18,10 @@ struct judge {
 
 /* Reads the file, also when it is the same as before. 0, -ENOMEM. */
 int judge_configure(struct judge *judge, const char *source);
+/* Reads the schema of a file to its end at once, for those who have the time: says in `trouble`
+ * what is wrong with it. 0, -ENOMEM. */
+int judge_read(struct judge *judge);
+
 void judge_done(struct judge *judge);
 
 /* One look at what is to be published. */

@@ -1,5 +1,7 @@
 #include "proto/pattern.h"
 
+#include "proto/byte-set.h"
+
 enum op { OP_JUMP, OP_SPLIT, OP_ANY, OP_BYTE, OP_SET, OP_BEGIN, OP_END, OP_MATCH };
 
 struct state {
@@ -7,10 +9,6 @@ struct state {
 	uint8_t byte; /* of OP_BYTE */
 	uint16_t to; /* of OP_JUMP; of OP_SPLIT, which goes to the next state, too; of OP_SET: which
 		      */
-};
-
-struct byte_set {
-	uint8_t bits[32];
 };
 
 struct pattern {
@@ -51,166 +49,6 @@ static int emit(struct compiler *c, enum op op, unsigned operand)
 
 /* --- sets -------------------------------------------------------------------------------- */
 
-/* Not those of <ctype.h>: what a pattern means must not depend on the locale of a process. */
-static bool is_lower(unsigned c)
-{
-	return c >= 'a' && c <= 'z';
-}
-
-static bool is_upper(unsigned c)
-{
-	return c >= 'A' && c <= 'Z';
-}
-
-static bool is_digit(unsigned c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static bool is_alpha(unsigned c)
-{
-	return is_lower(c) || is_upper(c);
-}
-
-static bool is_alnum(unsigned c)
-{
-	return is_alpha(c) || is_digit(c);
-}
-
-static bool is_xdigit(unsigned c)
-{
-	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-static bool is_blank(unsigned c)
-{
-	return c == ' ' || c == '\t';
-}
-
-static bool is_space(unsigned c)
-{
-	return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static bool is_graph(unsigned c)
-{
-	return c > ' ' && c < 0x7f;
-}
-
-static bool is_print(unsigned c)
-{
-	return is_graph(c) || c == ' ';
-}
-
-static bool is_punct(unsigned c)
-{
-	return is_graph(c) && !is_alnum(c);
-}
-
-static bool is_cntrl(unsigned c)
-{
-	return c < ' ' || c == 0x7f;
-}
-
-static bool is_word(unsigned c)
-{
-	return is_alnum(c) || c == '_';
-}
-
-static const struct {
-	const char *name;
-	bool (*has)(unsigned c);
-} classes[] = {
-	{ "[:alpha:]", is_alpha },
-	{ "[:digit:]", is_digit },
-	{ "[:alnum:]", is_alnum },
-	{ "[:lower:]", is_lower },
-	{ "[:upper:]", is_upper },
-	{ "[:xdigit:]", is_xdigit },
-	{ "[:blank:]", is_blank },
-	{ "[:space:]", is_space },
-	{ "[:graph:]", is_graph },
-	{ "[:print:]", is_print },
-	{ "[:punct:]", is_punct },
-	{ "[:cntrl:]", is_cntrl },
-};
-
-static void add(struct byte_set *set, unsigned byte)
-{
-	set->bits[byte / 8] |= (uint8_t)(1u << byte % 8);
-}
-
-static bool has(const struct byte_set *set, unsigned char byte)
-{
-	return set->bits[byte / 8] >> byte % 8 & 1;
-}
-
-static void add_class(struct byte_set *set, bool (*is_in)(unsigned c))
-{
-	for (unsigned byte = 0; byte < 256; byte++)
-		if (is_in(byte))
-			add(set, byte);
-}
-
-static void invert(struct byte_set *set)
-{
-	for (size_t i = 0; i < sizeof(set->bits); i++)
-		set->bits[i] = (uint8_t)~set->bits[i];
-}
-
-/* At "[:", "[." or "[=". */
-static int parse_class(struct compiler *c, struct byte_set *set)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
-		size_t len = strlen(classes[i].name);
-
-		if (strncmp(c->at, classes[i].name, len) == 0) {
-			add_class(set, classes[i].has);
-			c->at += len;
-			return 0;
-		}
-	}
-	return fail(c, "there is no such class of characters");
-}
-
-/* A byte, or a range of them. */
-static int parse_range(struct compiler *c, struct byte_set *set)
-{
-	unsigned first = (unsigned char)*c->at++, last = first;
-
-	if (c->at[0] == '-' && c->at[1] != '\0' && c->at[1] != ']') {
-		last = (unsigned char)c->at[1];
-		c->at += 2;
-	}
-	if (first > last || (first != last && last == '[' && strchr(":.=", *c->at)))
-		return fail(c, "a range ends before it begins");
-	for (unsigned byte = first; byte <= last; byte++)
-		add(set, byte);
-	return 0;
-}
-
-/* Behind the '['. */
-static int parse_set(struct compiler *c, struct byte_set *set)
-{
-	bool is_inverted = *c->at == '^';
-	const char *first;
-	int r = 0;
-
-	c->at += is_inverted;
-	first = c->at;
-	/* A ']' that comes first is one of them. */
-	while (r == 0 && *c->at != '\0' && (*c->at != ']' || c->at == first))
-		r = c->at[0] == '[' && c->at[1] != '\0' && strchr(":.=", c->at[1])
-			    ? parse_class(c, set)
-			    : parse_range(c, set);
-	if (r == 0 && *c->at != ']')
-		return fail(c, "a '[' has no ']'");
-	c->at++;
-	if (is_inverted)
-		invert(set);
-	return r;
-}
-
 /* A new one; its number is n_sets - 1. */
 static int add_set(struct compiler *c, struct byte_set **ret_set)
 {
@@ -239,7 +77,7 @@ static int compile_set(struct compiler *c)
 		r = add_set(c, &set);
 	c->at++;
 	if (r == 0)
-		r = parse_set(c, set);
+		r = byte_set_parse(set, &c->at, &c->why);
 	if (r < 0)
 		return r;
 	if (!is_known)
@@ -251,6 +89,16 @@ static int compile_set(struct compiler *c)
 
 static int compile_branches(struct compiler *c);
 
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 /* At the '\'. */
 static int compile_escape(struct compiler *c)
 {
@@ -261,18 +109,15 @@ static int compile_escape(struct compiler *c)
 	if (escaped == '\0')
 		return fail(c, "a '\\' stands at the end");
 	c->at += 2;
-	if (!is_alnum((unsigned char)escaped))
+	if (!is_digit(escaped) && !is_letter(escaped))
 		return emit(c, OP_BYTE, (unsigned char)escaped);
-	if (is_digit((unsigned char)escaped))
+	if (is_digit(escaped))
 		return fail(c, "it refers back to a group");
-	if (!strchr("wWsS", escaped))
-		return fail(c, "a '\\' stands before a letter that means nothing");
 	r = add_set(c, &set);
 	if (r < 0)
 		return r;
-	add_class(set, escaped == 'w' || escaped == 'W' ? is_word : is_space);
-	if (is_upper((unsigned char)escaped))
-		invert(set);
+	if (!byte_set_escape(set, escaped))
+		return fail(c, "a '\\' stands before a letter that means nothing");
 	return emit(c, OP_SET, c->pattern->n_sets - 1);
 }
 
@@ -363,9 +208,9 @@ static bool parse_number(const char **at, unsigned *ret_number)
 {
 	unsigned number = 0;
 
-	if (!is_digit((unsigned char)**at))
+	if (!is_digit(**at))
 		return false;
-	for (; is_digit((unsigned char)**at); (*at)++)
+	for (; is_digit(**at); (*at)++)
 		number = MIN(number * 10 + (unsigned)(**at - '0'), LIMIT_SCHEMA_STATES + 1u);
 	*ret_number = number;
 	return true;
@@ -601,7 +446,7 @@ static bool step(struct search *s, unsigned number, size_t place)
 	}
 	if (place < s->len &&
 		(state->op == OP_ANY || (state->op == OP_BYTE && state->byte == byte) ||
-			(state->op == OP_SET && has(&s->pattern->sets[state->to], byte))))
+			(state->op == OP_SET && byte_set_has(&s->pattern->sets[state->to], byte))))
 		reach(s->next, number + 1, place + 1);
 	return false;
 }
