@@ -166,8 +166,9 @@ static int reserve_output(struct link *link, size_t more)
 int link_send(
 	struct link *link, enum wire_op op, const struct wire_request *request, uint32_t *ret_tag)
 {
-	/* Room for any op's fixed part and both texts. */
-	size_t room = sizeof(struct wire_header) + 32 + request->service_len + request->key_len;
+	/* Room for any op's fixed part and all its texts. */
+	size_t room = sizeof(struct wire_header) + 32 + request->service_len + request->key_len +
+		      request->reason_len + request->value_len;
 	uint32_t tag = link->last_tag + 1 != 0 ? link->last_tag + 1 : 1;
 	ssize_t n;
 	int r;

@@ -214,6 +214,12 @@ def test_override_of_a_key_survives_changes_and_restarts(told, tree, service_nam
     assert told.cli("override", "--clear", service_name).returncode == 1
 
 
+@pytest.mark.parametrize("size", [0, 100, 32767])
+def test_override_takes_values_of_any_size_up_to_half_a_frame(told, service_name, size):
+    told.cli("override", "--reason", "r" * 200, service_name, "a=" + "x" * size, check=True)
+    told.wait_value(service_name, "a", "x" * size)
+
+
 def test_override_ends_by_itself(told, service_name):
     told.cli("override", "--for", "1s", service_name, "a=mine", check=True)
     assert told.get(service_name, "a") == "mine"
