@@ -236,7 +236,8 @@ static void configure_port(struct port *port, const char *where)
 	r = port->where ? open_port(port) : -ENOMEM;
 	if (r == 0)
 		return;
-	log_error("cannot listen at %s: %s; see %s= of [admin]; going on without", where,
+	log_event(LOG_LEVEL_ERROR, ABOUT(LOG_ADMIN_FAILED),
+		"cannot listen at %s: %s; see %s= of [admin]; going on without", where,
 		strerror(-r), port->name);
 	port->web = web_free(port->web);
 }

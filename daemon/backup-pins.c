@@ -64,8 +64,9 @@ static void note_failure(struct unwritten *unwritten)
 	const struct backup_job *job = &unwritten->job;
 
 	if (unwritten->retry_usec == 0)
-		log_error("%s: what operators said of it is not on the disk: %s: %s; it is in "
-			  "force until the daemon ends, and the write is tried again",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = job->service),
+			"%s: what operators said of it is not on the disk: %s: %s; it is in "
+			"force until the daemon ends, and the write is tried again",
 			job->service, job->step, strerror(-job->error));
 	unwritten->retry_usec = backup_writer_pause(unwritten->retry_usec);
 	backup_writer_tell(&unwritten->waiters, job);
@@ -145,7 +146,8 @@ int backup_pins_put(struct backups *backups, const char *service, void *image, s
 	struct unwritten *unwritten = get(backups_pins(backups), service);
 
 	if (!unwritten) {
-		log_error("%s: what operators said of it is not on the disk: %s", service,
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = service),
+			"%s: what operators said of it is not on the disk: %s", service,
 			strerror(ENOMEM));
 		free(image);
 		return -ENOMEM;
@@ -198,8 +200,9 @@ struct backup_pins *backup_pins_free(struct backup_pins *pins)
 		struct unwritten *unwritten =
 			LIST_ENTRY(pins->unwritten.next, struct unwritten, link);
 
-		log_error("%s: what operators said of it last ends with this daemon: the disk did "
-			  "not take it",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = unwritten->service),
+			"%s: what operators said of it last ends with this daemon: the disk did "
+			"not take it",
 			unwritten->service);
 		free_unwritten(unwritten);
 	}
@@ -258,7 +261,8 @@ struct snapshot *backup_pins_load(struct backups *backups, const char *service)
 	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, service);
 	r = unwritten ? copy(unwritten, &snapshot) : load(directory, name, &snapshot);
 	if (r < 0 && r != -ENOENT) {
-		log_error("%s: what operators said of it cannot be read: %s; it is not in force",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = service),
+			"%s: what operators said of it cannot be read: %s; it is not in force",
 			service, strerror(-r));
 		if (r == -EBADMSG || r == -EPERM)
 			(void)state_directory_set_aside(

@@ -33,7 +33,8 @@ static void schedule(struct backup *backup)
 static void note_success(struct backup *backup)
 {
 	if (backup->retry_usec != 0)
-		log_info("%s: its backup is written again", backup->service);
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_BACKUP_MENDED, .service = backup->service),
+			"%s: its backup is written again", backup->service);
 	backup->retry_usec = 0;
 	backup->error[0] = '\0';
 	backup->is_known = true;
@@ -50,7 +51,8 @@ static void note_failure(struct backup *backup)
 	snprintf(error, sizeof(error), "%s: %s", job->step, strerror(-job->error));
 	backup->backups->n_errors++;
 	if (!std_streq(error, backup->error))
-		log_error("%s: cannot write its backup: %s; %s, and it is tried again",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_BACKUP_FAILED, .service = backup->service),
+			"%s: cannot write its backup: %s; %s, and it is tried again",
 			backup->service, error,
 			backup->is_known ? "the one before stays" : "there is none");
 	memcpy(backup->error, error, sizeof(error));
@@ -176,10 +178,12 @@ static void set_aside(struct backup *backup, const char *why)
 	r = state_directory_set_aside(
 		&backups->directory, backups->directory.fds[backup->place], name);
 	if (r < 0)
-		log_error("%s: its backup %s and cannot be set aside: %s; not served",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_BACKUP_DAMAGED, .service = backup->service),
+			"%s: its backup %s and cannot be set aside: %s; not served",
 			backup->service, why, strerror(-r));
 	else
-		log_error("%s: its backup %s; set aside as %s/damaged/%s, not served",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_BACKUP_DAMAGED, .service = backup->service),
+			"%s: its backup %s; set aside as %s/damaged/%s, not served",
 			backup->service, why, backups->config->state_directory, name);
 }
 
@@ -190,7 +194,8 @@ void backup_refuse(struct backup *backup, int error)
 	else if (error == -EPERM)
 		set_aside(backup, "is no file that only the daemon may write");
 	else
-		log_error("%s: cannot read its backup: %s", backup->service, strerror(-error));
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_BACKUP_DAMAGED, .service = backup->service),
+			"%s: cannot read its backup: %s", backup->service, strerror(-error));
 }
 
 int backup_load(

@@ -176,7 +176,8 @@ static void on_expire_timer(void *userdata)
 		if (!backup->is_known || backup->is_used ||
 			now - backup->confirmed_at < backups->config->expire_usec)
 			continue;
-		log_info("%s: nobody uses it any more: what is kept of it is removed",
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_BACKUP_EXPIRED, .service = backup->service),
+			"%s: nobody uses it any more: what is kept of it is removed",
 			backup->service);
 		backups_forget(backups, backup->service, false, 0, NULL);
 	}
@@ -204,7 +205,8 @@ static int open_directory(struct backups *backups, struct state_directory *ret_o
 		r = state_directory_reopen(path, &backups->directory, ret_of_writer);
 	if (r == -EADDRINUSE || r == 0)
 		return r;
-	log_error("cannot use the state directory %s: %s; serving without backups until it can be",
+	log_event(LOG_LEVEL_ERROR, ABOUT(LOG_STATE_DIRECTORY),
+		"cannot use the state directory %s: %s; serving without backups until it can be",
 		path, strerror(-r));
 	state_directory_close(&backups->directory);
 	state_directory_close(ret_of_writer);
@@ -284,8 +286,9 @@ struct backups *backups_free(struct backups *backups)
 		return NULL;
 	/* Twice: some were being written, and have something newer. */
 	if (!write_all(backups) || !write_all(backups)) {
-		log_error("the disk of %s does not answer, or not in time: %u newest backups are "
-			  "not written",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_STATE_DIRECTORY),
+			"the disk of %s does not answer, or not in time: %u newest backups are "
+			"not written",
 			backups->config->state_directory, backup_writer_n_left(backups->writer));
 		return NULL; /* the thread still reads what is here */
 	}

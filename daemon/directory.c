@@ -247,7 +247,8 @@ static void publish_scan(struct feed *feed)
 	directory_notify_end(&feed->follower);
 	if (feed->is_resync && !feed->follower.is_blind && tree->content &&
 		!kvset_same(tree->content, set))
-		log_info("%s: the resync found a change that was not notified", tree->prefix);
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_RESYNC_REPAIRED, .prefix = tree->prefix),
+			"%s: the resync found a change that was not notified", tree->prefix);
 	feed->is_resync = false;
 	end_scan(feed);
 	schedule(feed);

@@ -105,7 +105,8 @@ static void refuse_some(struct listener *listener)
 static void pause_accepting(struct listener *listener, int error)
 {
 	if (!listener->is_exhausted)
-		log_error("cannot accept clients: %s; raise LimitNOFILE= or the memory limit",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_CLIENTS_WAIT),
+			"cannot accept clients: %s; raise LimitNOFILE= or the memory limit",
 			strerror(error));
 	listener->is_exhausted = true;
 	if (error == EMFILE || error == ENFILE)

@@ -1,6 +1,7 @@
 /*
- * Messages to standard error. Knows the journal's priority prefix and nothing of who logs. One
- * message is one write(2), so that lines of several processes on one pipe do not mix.
+ * Messages to standard error or the journal. Knows the journal's priority prefix, the names of our
+ * fields, and nothing of who logs. One message is one write(2), so that lines of several processes
+ * on one pipe do not mix.
  */
 #include "daemon/log.h"
 
@@ -8,7 +9,9 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "daemon/journal.h"
 #include "proto/key.h"
+#include "proto/limits.h"
 
 #define LOG_TEXT_MAX 1024 /* longer messages are cut: nobody reads on */
 #define LOG_LINE_MAX 4096 /* PIPE_BUF: up to here a write to a pipe is one piece */
@@ -63,30 +66,131 @@ int log_level_parse(const char *text, enum log_level *ret_level)
 	return -EINVAL;
 }
 
-void log_message(enum log_level level, const char *format, ...)
+bool log_is_wanted(enum log_level level)
+{
+	return level <= highest;
+}
+
+bool log_pace_take(struct log_pace *pace, uint64_t now)
+{
+	uint64_t n = (now - pace->at) / LIMIT_STATE_LINE_USEC;
+
+	if (n > 0) {
+		pace->n_said -= (unsigned)MIN(n, pace->n_said);
+		pace->at = now;
+	}
+	if (pace->n_said >= LIMIT_STATE_LINES) {
+		pace->n_unsaid++;
+		return false;
+	}
+	pace->n_said++;
+	return true;
+}
+
+void log_open_journal(const char *socket_path)
+{
+	if (is_journal())
+		(void)journal_open(socket_path); /* else there is still standard error */
+}
+
+void log_close_journal(void)
+{
+	journal_close();
+}
+
+static void put_text(struct journal_message *message, const char *name, const char *text)
+{
+	if (text)
+		journal_put(message, name, text, strlen(text));
+}
+
+static void put_number(struct journal_message *message, const char *name, uint64_t number)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
+	if (number != 0)
+		put_text(message, name, text);
+}
+
+static void put_about(struct journal_message *message, const struct log_about *about)
+{
+	put_text(message, "MESSAGE_ID", about->id);
+	put_text(message, "CONSULCFG_SERVICE", about->service);
+	put_text(message, "CONSULCFG_PREFIX", about->prefix);
+	put_text(message, "CONSULCFG_STATE", about->state);
+	put_text(message, "CONSULCFG_STATE_BEFORE", about->state_before);
+	put_text(message, "CONSULCFG_ERROR", about->error);
+	put_text(message, "CONSULCFG_BY", about->by);
+	put_number(message, "CONSULCFG_GENERATION", about->generation);
+	put_number(message, "CONSULCFG_INDEX", about->index);
+	if (about->key_len > 0)
+		journal_put(message, "CONSULCFG_KEY", about->key, about->key_len);
+}
+
+/* False: standard error is to have it. */
+static bool send_to_journal(
+	enum log_level level, const struct log_about *about, const char *text, size_t len)
+{
+	static struct journal_message message; /* one thread logs */
+
+	if (!journal_is_open())
+		return false;
+	message.len = 0;
+	journal_put(&message, "MESSAGE", text, len);
+	put_text(&message, "SYSLOG_IDENTIFIER", "consulcfgd");
+	put_number(&message, "PRIORITY", (uint64_t)levels[level].priority);
+	if (about)
+		put_about(&message, about);
+	return journal_send(&message) == 0;
+}
+
+PRINTF_FORMAT(3, 0)
+static void say(
+	enum log_level level, const struct log_about *about, const char *format, va_list args)
 {
 	char text[LOG_TEXT_MAX], line[LOG_LINE_MAX];
-	int saved = errno;
-	size_t len;
-	va_list args;
-	int n;
+	int n = vsnprintf(text, sizeof(text), format, args);
+	size_t prefix_len, len;
 
-	if (level > highest)
-		return;
-	va_start(args, format);
-	n = vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
 	if (n < 0)
 		n = 0;
 	if ((size_t)n >= sizeof(text)) {
 		n = sizeof(text) - 1;
 		memcpy(text + n - 3, "...", 3);
 	}
-	len = (size_t)write_prefix(level, line, sizeof(line));
+	len = prefix_len = (size_t)write_prefix(level, line, sizeof(line));
 	key_escape(text, (size_t)n, line + len, sizeof(line) - len - 1);
 	len += strlen(line + len);
+	if (send_to_journal(level, about, line + prefix_len, len - prefix_len))
+		return;
 	line[len++] = '\n';
 	while (write(STDERR_FILENO, line, len) < 0 && errno == EINTR)
 		;
+}
+
+void log_event(enum log_level level, const struct log_about *about, const char *format, ...)
+{
+	int saved = errno;
+	va_list args;
+
+	if (level > highest)
+		return;
+	va_start(args, format);
+	say(level, about, format, args);
+	va_end(args);
+	errno = saved;
+}
+
+void log_message(enum log_level level, const char *format, ...)
+{
+	int saved = errno;
+	va_list args;
+
+	if (level > highest)
+		return;
+	va_start(args, format);
+	say(level, NULL, format, args);
+	va_end(args);
 	errno = saved;
 }

@@ -1,9 +1,11 @@
 /*
- * Messages to standard error, one line each, control bytes escaped; with priority prefixes when
- * the journal reads them (JOURNAL_STREAM). Values and tokens are never passed here.
+ * Messages, one line each, control bytes escaped. They go to standard error; when the journal reads
+ * that (JOURNAL_STREAM), to the journal itself, with fields to filter by. Values and tokens are
+ * never passed here.
  */
 #pragma once
 
+#include "daemon/log-ids.h"
 #include "proto/std.h"
 
 enum log_level {
@@ -16,6 +18,43 @@ enum log_level {
 void log_set_level(enum log_level level);
 int log_level_parse(const char *text, enum log_level *ret_level); /* 0, -EINVAL */
 
+/* Where standard error is the journal's, messages go to its socket, and to standard error when it
+ * does not take one. */
+void log_open_journal(const char *socket_path);
+void log_close_journal(void);
+
+/* Whether messages of this level are wanted: some take work to put together. */
+bool log_is_wanted(enum log_level level);
+
+/* What a message is about: fields of the journal, CONSULCFG_SERVICE= and so on. What is NULL or 0
+ * is left out. */
+struct log_about {
+	const char *id; /* of log-ids.h: MESSAGE_ID= */
+	const char *service, *prefix; /* as they are shown to people */
+	const char *state; /* of the service, by its name, and the one before */
+	const char *state_before;
+	const char *error; /* its kind, by its name */
+	const char *by; /* an operator */
+	const char *key; /* key_len bytes */
+	size_t key_len;
+	uint64_t generation, index;
+};
+
+/* log_event(LOG_LEVEL_ERROR, ABOUT(LOG_SERVICE_HELD, .service = name), "...", ...) */
+#define ABOUT(id_, ...) (&(struct log_about){ .id = (id_), __VA_ARGS__ })
+
+/* Lines that somebody can make come as often as he likes: a burst, then one now and then. */
+struct log_pace {
+	unsigned n_said;
+	unsigned n_unsaid; /* since the last one */
+	uint64_t at; /* loop_now() */
+};
+
+/* At a loop_now() time; false: this one is left out. */
+bool log_pace_take(struct log_pace *pace, uint64_t now);
+
+void log_event(enum log_level level, const struct log_about *about, const char *format, ...)
+	PRINTF_FORMAT(3, 4);
 void log_message(enum log_level level, const char *format, ...) PRINTF_FORMAT(2, 3);
 
 #define log_error(...) log_message(LOG_LEVEL_ERROR, __VA_ARGS__)

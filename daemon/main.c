@@ -19,6 +19,7 @@
 #include "daemon/directory.h"
 #include "daemon/genfile.h"
 #include "daemon/idle.h"
+#include "daemon/journal.h"
 #include "daemon/listeners.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
@@ -106,12 +107,14 @@ static int apply_config(struct daemon *daemon, struct config *config)
 	int r;
 
 	if (config->source != daemon->config->source) {
-		log_error("reload: another type of source needs a restart; the old settings stay");
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_RELOAD_REFUSED),
+			"reload: another type of source needs a restart; the old settings stay");
 		return -EINVAL;
 	}
 	r = reconfigure_source(daemon, config);
 	if (r < 0) {
-		log_error("reload: %s; the old settings stay", strerror(-r));
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_RELOAD_REFUSED),
+			"reload: %s; the old settings stay", strerror(-r));
 		return r;
 	}
 	listeners_keep(daemon->listeners, daemon->config, config);
@@ -119,7 +122,8 @@ static int apply_config(struct daemon *daemon, struct config *config)
 	backups_configure(daemon->backups, config);
 	r = services_configure(daemon->services, config);
 	if (r < 0)
-		log_error("reload: not every service could be set up anew: %s", strerror(-r));
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_RELOAD_REFUSED),
+			"reload: not every service could be set up anew: %s", strerror(-r));
 	server_configure(daemon->server, config);
 	admin_configure(daemon->admin, config);
 	if (daemon->idle)
@@ -137,14 +141,15 @@ static void on_sighup(void *userdata)
 	manager_reloading();
 	r = config_load(&daemon->options, &config, &message);
 	if (r < 0) {
-		log_error("reload: %s; the old settings stay", message ? message : strerror(-r));
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_RELOAD_REFUSED),
+			"reload: %s; the old settings stay", message ? message : strerror(-r));
 		free(message);
 	} else if (apply_config(daemon, config) < 0) {
 		config_free(config);
 	} else {
 		config_free(daemon->config);
 		daemon->config = config;
-		log_info("reloaded");
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_RELOADED), "reloaded");
 	}
 	manager_ready("serving");
 }
@@ -402,8 +407,8 @@ static void say_serving(const struct daemon *daemon)
 {
 	AUTO_FREE char *source = describe_source(daemon->config);
 
-	log_info("version %s serving at %s, source %s", CONSULCFGD_VERSION,
-		listeners_describe(daemon->listeners, daemon->config),
+	log_event(LOG_LEVEL_INFO, ABOUT(LOG_READY), "version %s serving at %s, source %s",
+		CONSULCFGD_VERSION, listeners_describe(daemon->listeners, daemon->config),
 		source ? source : daemon->source->name);
 }
 
@@ -423,6 +428,7 @@ static int run(int argc, char *argv[])
 	}
 	if (daemon.options.check)
 		return check(daemon.config);
+	log_open_journal(JOURNAL_SOCKET);
 	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
 	log_set_level(daemon.config->log_level);
 	r = require_runtime_directory(daemon.config);
@@ -433,8 +439,10 @@ static int run(int argc, char *argv[])
 		manager_ready("serving");
 		r = loop_run(daemon.loop);
 		manager_stopping();
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_STOPPING), "stopping");
 	}
 	stop(&daemon);
+	log_close_journal();
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -150,11 +150,13 @@ bool memory_take(uint64_t bytes)
 	if (is_short != (left < needed)) {
 		is_short = !is_short;
 		if (is_short)
-			log_warning("memory is short: %llu MB to the limit of the control group; "
-				    "clients read over the socket until they let old snapshots go",
+			log_event(LOG_LEVEL_WARNING, ABOUT(LOG_MEMORY_SHORT),
+				"memory is short: %llu MB to the limit of the control group; "
+				"clients read over the socket until they let old snapshots go",
 				(unsigned long long)left >> 20);
 		else
-			log_info("memory is no longer short: snapshots are shared again");
+			log_event(LOG_LEVEL_INFO, ABOUT(LOG_MEMORY_ENOUGH),
+				"memory is no longer short: snapshots are shared again");
 	}
 	if (is_short)
 		return false;

@@ -1,5 +1,7 @@
 #include "daemon/operator.h"
 
+#include <stdio.h>
+
 #include "daemon/held.h"
 #include "daemon/log.h"
 #include "proto/key.h"
@@ -38,6 +40,7 @@ void operator_accept(const struct reply *reply, const struct wire_request *reque
 	struct wire_accepted accepted;
 	struct service *service;
 	struct held held;
+	char by[LIMIT_PIN_BY];
 
 	if (!is_operator(reply))
 		return;
@@ -58,7 +61,10 @@ void operator_accept(const struct reply *reply, const struct wire_request *reque
 			service->name, (unsigned long long)held.digest);
 		return;
 	}
-	log_warning("%s: user %u accepts what was held: %zu keys, digest %016llx", service->name,
+	snprintf(by, sizeof(by), "uid %u", (unsigned)reply->session->peer.uid);
+	log_event(LOG_LEVEL_WARNING,
+		ABOUT(LOG_SERVICE_ACCEPTED, .service = service->name, .by = by),
+		"%s: user %u accepts what was held: %zu keys, digest %016llx", service->name,
 		(unsigned)reply->session->peer.uid, held.n_keys, (unsigned long long)held.digest);
 	held_accept(service);
 	accepted.n_keys = le64_of(held.n_keys);

@@ -78,7 +78,8 @@ static void on_same(struct resync *resync)
 static void repair(struct resync *resync)
 {
 	resync->agent->n_repairs++;
-	log_warning("%s: the resync found what the watch had missed; repaired, watching afresh",
+	log_event(LOG_LEVEL_WARNING, ABOUT(LOG_RESYNC_REPAIRED, .prefix = resync->tree->prefix),
+		"%s: the resync found what the watch had missed; repaired, watching afresh",
 		resync->tree->prefix);
 	tree_apply(resync->tree, TAKE_PTR(resync->fresh));
 	watch_restart(resync->watch);

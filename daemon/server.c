@@ -206,10 +206,12 @@ void server_complain(struct server *server, uid_t uid, const char *what)
 		return;
 	}
 	if (server->n_unsaid > 0)
-		log_warning("client of user %u: %s (and %u such lines left out)", (unsigned)uid,
-			what, server->n_unsaid);
+		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_CLIENT_REFUSED),
+			"client of user %u: %s (and %u such lines left out)", (unsigned)uid, what,
+			server->n_unsaid);
 	else
-		log_warning("client of user %u: %s", (unsigned)uid, what);
+		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_CLIENT_REFUSED), "client of user %u: %s",
+			(unsigned)uid, what);
 	server->complained_at = now;
 	server->n_unsaid = 0;
 }

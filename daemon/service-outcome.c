@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "daemon/publication.h"
+#include "daemon/service-state.h"
+#include "daemon/services.h"
 
 static void set_error(
 	struct service *service, enum tree_error_kind kind, const char *what, const char *why)
@@ -24,7 +26,10 @@ static void withhold(struct service *service)
 	if (!withheld->is_set)
 		withheld->since = loop_now();
 	if (!withheld->is_set || !std_streq(withheld->reason, why))
-		log_error("%s: the newest configuration breaks its schema and is withheld: %s",
+		log_event(LOG_LEVEL_ERROR,
+			ABOUT(LOG_SERVICE_WITHHELD, .service = service->name,
+				.state = wire_state_name(WIRE_HELD)),
+			"%s: the newest configuration breaks its schema and is withheld: %s",
 			service->name, why);
 	withheld->is_set = true;
 	snprintf(withheld->reason, sizeof(withheld->reason), "%s", why);
@@ -44,8 +49,58 @@ void service_outcome_bad(struct service *service, int error)
 		withhold(service);
 		return;
 	}
-	log_error("%s: cannot publish: %s; serving the last good contents", service->name, why);
+	log_event(LOG_LEVEL_ERROR, ABOUT(LOG_SERVICE_LIMIT, .service = service->name),
+		"%s: cannot publish: %s; serving the last good contents", service->name, why);
 	set_error(service, TREE_LIMIT, "cannot publish", why);
+}
+
+/* NULL: whoever froze it, or what breaks its schema, was told of when it came. */
+static const char *id_of_state(const struct service *service, enum wire_state state)
+{
+	switch (state) {
+	case WIRE_LOADING:
+		return LOG_SERVICE_LOADING;
+	case WIRE_LIVE:
+		return LOG_SERVICE_LIVE;
+	case WIRE_STALE:
+		return LOG_SERVICE_STALE;
+	case WIRE_BACKUP:
+		return LOG_SERVICE_BACKUP;
+	case WIRE_HELD:
+		return service->withheld.is_set ? NULL : LOG_SERVICE_HELD;
+	case WIRE_FROZEN:
+		break;
+	}
+	return NULL;
+}
+
+static void tell_state(struct log_pace *pace, const struct log_about *about)
+{
+	char more[64] = "";
+
+	if (pace->n_unsaid > 0)
+		snprintf(more, sizeof(more), " (and %u such lines left out)", pace->n_unsaid);
+	pace->n_unsaid = 0;
+	log_event(LOG_LEVEL_INFO, about, "%s: %s, was %s%s", about->service, about->state,
+		about->state_before, more);
+}
+
+void service_outcome_state(struct service *service, enum wire_state state)
+{
+	struct log_about about = {
+		.id = id_of_state(service, state),
+		.service = service->name,
+		.state = wire_state_name(state),
+		.state_before = wire_state_name(service->told_state),
+		.generation = service->generation,
+		.index = service_state_index(service),
+	};
+
+	service->told_state = state;
+	if (!about.id || *service->name == SERVICE_HIDDEN || !log_is_wanted(LOG_LEVEL_INFO))
+		return;
+	if (log_pace_take(&service->services->pace, loop_now()))
+		tell_state(&service->services->pace, &about);
 }
 
 /* In milliseconds, since the newest contents had come. */

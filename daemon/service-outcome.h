@@ -6,6 +6,9 @@
 
 #include "daemon/service.h"
 
+/* Another state than before. */
+void service_outcome_state(struct service *service, enum wire_state state);
+
 /* Clients get a new generation. */
 void service_outcome_new(const struct service *service);
 

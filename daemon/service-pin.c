@@ -27,7 +27,8 @@ static void save(struct service *service)
 	if (r == 0)
 		(void)backup_pins_put(service->backups, service->name, data, size);
 	else
-		log_error("%s: what operators said of it cannot be kept: %s", service->name,
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = service->name),
+			"%s: what operators said of it cannot be kept: %s", service->name,
 			strerror(-r));
 }
 
@@ -63,9 +64,11 @@ static void on_timer(void *userdata)
 		return;
 	}
 	if (was_frozen && !service->pins->is_frozen)
-		log_warning("%s: its freeze is over", service->name);
+		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_PIN_EXPIRED, .service = service->name),
+			"%s: its freeze is over", service->name);
 	else
-		log_warning("%s: overrides are over, %u are left", service->name,
+		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_PIN_EXPIRED, .service = service->name),
+			"%s: overrides are over, %u are left", service->name,
 			service->pins->n_overrides);
 	take_effect(service);
 }
@@ -90,17 +93,23 @@ void service_pin_load(struct service *service)
 		return;
 	}
 	if (pins_decode(&snapshot->image, service->pins) < 0)
-		log_error("%s: what operators said of it does not read: it is not in force",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = service->name),
+			"%s: what operators said of it does not read: it is not in force",
 			service->name);
 	snapshot_unref(snapshot);
 	if (pins_expire(service->pins, loop_realtime_usec()))
 		save(service);
 	if (service->pins->is_frozen)
-		log_warning("%s: frozen by %s%s%s", service->name, service->pins->frozen.by,
+		log_event(LOG_LEVEL_WARNING,
+			ABOUT(LOG_SERVICE_FROZEN, .service = service->name,
+				.state = wire_state_name(WIRE_FROZEN),
+				.by = service->pins->frozen.by),
+			"%s: frozen by %s%s%s", service->name, service->pins->frozen.by,
 			service->pins->frozen.reason[0] != '\0' ? ": " : "",
 			service->pins->frozen.reason);
 	if (service->pins->n_overrides > 0)
-		log_warning("%s: %u keys have values of operators", service->name,
+		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_SERVICE_OVERRIDE, .service = service->name),
+			"%s: %u keys have values of operators", service->name,
 			service->pins->n_overrides);
 	arm(service);
 }
@@ -200,7 +209,11 @@ int service_pin_freeze(
 	service->pins->frozen = *note;
 	service->pins->frozen_digest = snapshot->image.digest;
 	service->pins->version++;
-	log_warning("%s: frozen at generation %llu by %s%s%s", service->name,
+	log_event(LOG_LEVEL_WARNING,
+		ABOUT(LOG_SERVICE_FROZEN, .service = service->name,
+			.state = wire_state_name(WIRE_FROZEN), .by = note->by,
+			.generation = generation),
+		"%s: frozen at generation %llu by %s%s%s", service->name,
 		(unsigned long long)generation, note->by, note->reason[0] != '\0' ? ": " : "",
 		note->reason);
 	save(service);
@@ -214,7 +227,8 @@ int service_pin_thaw(struct service *service, const char *by)
 	if (!service_pin_is_frozen(service))
 		return -ENOENT;
 	service->pins->is_frozen = false;
-	log_warning("%s: thawed by %s", service->name, by);
+	log_event(LOG_LEVEL_WARNING, ABOUT(LOG_SERVICE_THAWED, .service = service->name, .by = by),
+		"%s: thawed by %s", service->name, by);
 	take_effect(service);
 	return 0;
 }
@@ -228,8 +242,11 @@ int service_pin_override(struct service *service, const char *key, size_t key_le
 		r = pins_override(service->pins, key, key_len, value, value_len, note);
 	if (r < 0)
 		return r;
-	log_warning("%s: %.*s has another value by %s%s%s", service->name, (int)key_len, key,
-		note->by, note->reason[0] != '\0' ? ": " : "", note->reason);
+	log_event(LOG_LEVEL_WARNING,
+		ABOUT(LOG_SERVICE_OVERRIDE, .service = service->name, .by = note->by, .key = key,
+			.key_len = key_len),
+		"%s: %.*s has another value by %s%s%s", service->name, (int)key_len, key, note->by,
+		note->reason[0] != '\0' ? ": " : "", note->reason);
 	take_effect(service);
 	return 0;
 }
@@ -240,7 +257,10 @@ int service_pin_clear(struct service *service, const char *key, size_t key_len, 
 
 	if (n == 0)
 		return -ENOENT;
-	log_warning("%s: %u keys have the source's values again by %s", service->name, n, by);
+	log_event(LOG_LEVEL_WARNING,
+		ABOUT(LOG_SERVICE_OVERRIDE_ENDED, .service = service->name, .by = by, .key = key,
+			.key_len = key_len),
+		"%s: %u keys have the source's values again by %s", service->name, n, by);
 	take_effect(service);
 	return 0;
 }

@@ -14,11 +14,14 @@
 	2000 /* CPU time of one turn of the loop; clients are served in between */
 #define SAME_MAX (4u << 20) /* bytes that are compared in one go */
 
-void service_publish_show(const struct service *service)
+void service_publish_show(struct service *service)
 {
+	enum wire_state state = service_state(service);
+
 	announcer_show(service->services->announcer, &service->announcement,
-		service_state_age_usec(service), service_state_index(service),
-		service_state(service));
+		service_state_age_usec(service), service_state_index(service), state);
+	if (state != service->told_state)
+		service_outcome_state(service, state);
 }
 
 /* Waiters may come and go, themselves and each other, while they are told. */
@@ -120,6 +123,9 @@ static void replace_snapshot(struct service *service, struct snapshot *snapshot)
 	if (!service->snapshot)
 		backup_list_changed(backups_list(service->backups));
 	service->is_restored = false;
+	if (service->snapshot && *service->name != SERVICE_HIDDEN)
+		changes_note(service->services->changes, service->name, service->snapshot, snapshot,
+			service_state_index(service));
 	announcer_put_aside(service->services->announcer, service->snapshot);
 	service->snapshot = snapshot;
 	service->is_pinned = service_pin_is_there(service);

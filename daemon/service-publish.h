@@ -9,7 +9,7 @@
 int service_publish_init(struct service *service);
 
 /* Clients that only read see state and age here. */
-void service_publish_show(const struct service *service);
+void service_publish_show(struct service *service);
 /* The same, and whoever waits for a change. */
 void service_publish_tell(struct service *service);
 

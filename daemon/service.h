@@ -11,6 +11,7 @@
 
 #include "daemon/announcer.h"
 #include "daemon/backup.h"
+#include "daemon/changes.h"
 #include "daemon/config.h"
 #include "proto/glob.h"
 #include "daemon/judge.h"
@@ -73,6 +74,7 @@ struct service {
 	uint64_t refused_at; /* loop_now(): since when */
 	struct snapshot *snapshot; /* the published one; NULL while loading */
 	uint64_t generation; /* of the snapshot; 0 while loading */
+	enum wire_state told_state; /* the one that was logged last */
 	struct announcement announcement;
 	struct list waiters;
 	struct list quiet; /* service_waiter::link: told when something under way has ended */
@@ -136,6 +138,7 @@ void service_add_waiter(struct service *service, struct service_waiter *waiter);
 void service_remove_waiter(struct service_waiter *waiter);
 
 struct tally *services_tally(struct services *services);
+struct changes *services_changes(struct services *services);
 uint64_t services_n_backup_errors(const struct services *services);
 size_t services_count(const struct services *services);
 /* In name order: the first service whose name is above `after` (NULL: the first). */

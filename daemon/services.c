@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 
-#include "daemon/log.h"
 #include "proto/key.h"
 
 #define AWAIT_BUDGET_USEC 2000 /* of one turn of the loop */
@@ -135,6 +134,8 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 	list_init(&services->idle);
 	r = announcer_new(loop, genfile, &services->announcer);
 	if (r == 0)
+		r = changes_new(loop, &services->changes);
+	if (r == 0)
 		r = loop_timer_new(loop, on_await_timer, services, &services->await_timer);
 	if (r == 0)
 		r = loop_timer_new(loop, on_turn, services, &services->turn);
@@ -156,6 +157,7 @@ struct services *services_free(struct services *services)
 	while ((service = RB_MIN(service_table, &services->table)))
 		end(service);
 	announcer_free(services->announcer);
+	changes_free(services->changes);
 	loop_timer_free(services->await_timer);
 	loop_timer_free(services->turn);
 	free(services->awaited);
@@ -257,6 +259,11 @@ struct service *services_find(struct services *services, const char *name, size_
 struct tally *services_tally(struct services *services)
 {
 	return &services->tally;
+}
+
+struct changes *services_changes(struct services *services)
+{
+	return services->changes;
 }
 
 uint64_t services_n_backup_errors(const struct services *services)

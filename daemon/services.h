@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "daemon/log.h"
 #include "daemon/service.h"
 
 RB_HEAD(service_table, service);
@@ -17,6 +18,8 @@ struct services {
 	struct service_table table; /* by name */
 	size_t n_services;
 	struct tally tally;
+	struct changes *changes;
+	struct log_pace pace; /* of lines about states */
 	/* service::idle_link: that linger, those without keys in front, as they are free to invent.
 	 */
 	struct list idle;

@@ -132,10 +132,11 @@ static void refresh(struct token *token)
 	if (token->error == last_error)
 		return;
 	if (token->error == 0)
-		log_info("token_file %s: there is a token again", token->path);
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_TOKEN_FOUND),
+			"token_file %s: there is a token again", token->path);
 	else
-		log_warning("token_file %s: %s; %s", token->path, token_error(token->error),
-			consequence(token));
+		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_TOKEN_LOST), "token_file %s: %s; %s",
+			token->path, token_error(token->error), consequence(token));
 }
 
 int token_get(struct token *token, const char **ret_value)

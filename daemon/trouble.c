@@ -111,16 +111,25 @@ static bool is_news(const struct trouble *trouble, const struct tidings *tidings
 
 /* Lines ---------------------------------------------------------------------------------------- */
 
+static const char *id_of(enum trouble_kind kind)
+{
+	return kind == TROUBLE_DENIED ? LOG_SOURCE_DENIED : LOG_SOURCE_DOWN;
+}
+
 static void write_one(const struct tidings *tidings)
 {
 	const struct tree *tree = tidings->example;
 
 	if (tidings->kind == TROUBLE_HELD)
-		log_error("%s: HELD: %s; serving the last good contents of %zu keys instead of %zu",
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_TREE_HELD, .prefix = tree->prefix),
+			"%s: HELD: %s; serving the last good contents of %zu keys instead of %zu",
 			tree->prefix, tree->held.reason, tree->content->records.n,
 			tree->held.set->records.n);
 	else
-		log_warning("%s: %s; %s", tree->prefix, tree->error.message,
+		log_event(LOG_LEVEL_WARNING,
+			ABOUT(id_of(tidings->kind), .prefix = tree->prefix,
+				.error = tree_error_kind_name(tree->error.kind)),
+			"%s: %s; %s", tree->prefix, tree->error.message,
 			tree->content ? "serving the last good contents" : "no contents yet");
 }
 
@@ -138,19 +147,25 @@ static void write_many(const struct tidings *tidings)
 			"serving the last good contents of %u, no contents yet of %u",
 			tidings->n - tidings->n_bare, tidings->n_bare);
 	if (tidings->kind == TROUBLE_HELD)
-		log_error("%u of %u prefixes: HELD: %s; %s; consulcfg-status names them",
-			tidings->n, tidings->n_trees, words, served);
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_TREE_HELD),
+			"%u of %u prefixes: HELD: %s; %s; consulcfg-status names them", tidings->n,
+			tidings->n_trees, words, served);
 	else
-		log_warning("%u of %u prefixes: %s; %s; consulcfg-status names them", tidings->n,
+		log_event(LOG_LEVEL_WARNING,
+			ABOUT(id_of(tidings->kind),
+				.error = tree_error_kind_name(tidings->example->error.kind)),
+			"%u of %u prefixes: %s; %s; consulcfg-status names them", tidings->n,
 			tidings->n_trees, words, served);
 }
 
 static void write_end(enum trouble_kind kind, const char *whose, const char *why)
 {
 	if (kind == TROUBLE_HELD)
-		log_warning("%s: no longer held: %s", whose, why);
+		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_TREE_RELEASED), "%s: no longer held: %s",
+			whose, why);
 	else
-		log_info("%s: the source answers again", whose);
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_SOURCE_UP), "%s: the source answers again",
+			whose);
 }
 
 static void write_end_of_some(enum trouble_kind kind, const struct trouble *trouble)

@@ -138,6 +138,19 @@
 #define LIMIT_SLICE_ENTRIES 4096 /* entries handled per loop turn: about 1 ms, budget 10 ms */
 #define LIMIT_COALESCE_USEC 20000 /* a second publication of one service waits this long */
 
+/* Messages. */
+#define LIMIT_JOURNAL_USEC 20000 /* a journal that hangs; the line goes to standard error then */
+#define LIMIT_STATE_LINES 100 /* of services in a burst: an outage is of all of them at once */
+#define LIMIT_STATE_LINE_USEC                                                                      \
+	1000000 /* then one in this time; clients can make services change                         \
+		 */
+
+/* What has changed lately, for people. */
+#define LIMIT_CHANGES 100 /* of all services together: a page to look through */
+#define LIMIT_CHANGE_KEYS 16 /* named of one change; the others are counted */
+#define LIMIT_CHANGE_TEXT 1024 /* bytes of these names: a key may have 4096 */
+#define LIMIT_CHANGE_BYTES (64u << 20) /* of images that wait to be compared, beyond the first */
+
 /* Files. */
 #define LIMIT_CONFIG_FILE (1u << 20) /* a configuration file beyond this is not one */
 #define LIMIT_CONFIG_LINE 199 /* the INI reader cuts longer lines: they are refused */

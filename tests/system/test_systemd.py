@@ -12,6 +12,8 @@ from support.daemon import build_directory
 from support.process import wait_until
 from support.systemd import Systemd
 
+from test_journal import IDS
+
 SERVICE = "consulcfgd.service"
 SOCKET = "consulcfgd.socket"
 UNITS = "/etc/systemd/system"
@@ -188,6 +190,29 @@ def test_journal_has_our_lines_with_their_priorities(system):
     errors = system.journal(SERVICE, "-p", "err")
     assert "serving" not in errors and "<3>" not in errors and "consulcfgd: error" not in errors
     assert system.journal(SERVICE, "-p", "info").count(" serving at /run/consulcfgd/socket, source dir:/srv/tree\n") == before + 1
+
+
+def test_journal_finds_messages_by_their_id_and_fields_and_says_what_to_do(system):
+    system.write(DIRECTORY, "[source]\ntype=dir\ndir=/srv/tree\n[services]\npreload=billing\n")
+    system.systemctl("start", SERVICE)
+    system.run("journalctl", "--update-catalog")
+    pid = system.show(SERVICE, "MainPID")
+
+    def told(name, *matches):
+        said = system.journal(SERVICE, "-o", "json", f"_PID={pid}", f"MESSAGE_ID={IDS[name]}", *matches)
+        return [json.loads(line) for line in said.splitlines()]
+    wait_until(lambda: told("SERVICE_LIVE", "CONSULCFG_SERVICE=billing"), 10, "the service's state in the journal")
+    system.write(KEY, "postgres://two\n")
+    wait_until(lambda: told("SERVICE_CHANGED", "CONSULCFG_SERVICE=billing"), 10, "the change in the journal")
+    entry, = told("SERVICE_CHANGED")
+    assert entry["MESSAGE"] == "billing: new contents: 0 keys added, 1 changed, 0 removed"
+    assert (entry["_SYSTEMD_UNIT"], entry["SYSLOG_IDENTIFIER"], entry["PRIORITY"]) == (SERVICE, "consulcfgd", "6")
+    system.systemctl("stop", SERVICE)
+    assert len(told("READY")) == len(told("STOPPING")) == 1
+    told_with_help = system.run("journalctl", "--no-pager", "--catalog", "-u", SERVICE, f"MESSAGE_ID={IDS['SERVICE_CHANGED']}")
+    text = told_with_help.stdout.decode()
+    assert "Subject: Service billing has new contents" in text and "consulcfg-diff billing" in text
+    assert "postgres" not in system.journal(SERVICE, "-o", "json", "--all")
 
 
 def test_journal_knows_who_spoke(system):
