@@ -33,28 +33,23 @@ struct admin {
 
 /* --- status.json --------------------------------------------------------------------------- */
 
+enum phase { LISTING_DAEMON, LISTING_SERVICES, LISTING_CHANGES };
+
 struct listing {
 	struct admin *admin;
+	enum phase phase;
 	char last[sizeof(((struct service *)NULL)->name)];
-	bool has_begun, has_services;
+	uint64_t next; /* number of a change; newer ones have come since */
+	bool has_some; /* of the array that is open */
 };
 
-static void put_daemon(struct listing *listing, struct json *json, struct web_reply *reply)
+static void put_text(struct web_reply *reply, const char *text)
 {
-	const char *text;
-	size_t len;
-
-	status_daemon(listing->admin->server, json);
-	if (json_text(json, &text, &len) == 0) {
-		web_write(reply, "{\"daemon\": ", 11);
-		web_write(reply, text, len);
-		web_write(reply, ", \"services\": [", 15);
-	}
-	listing->has_begun = true;
+	web_write(reply, text, strlen(text));
 }
 
-/* 1: there are more. */
-static int put_services(struct listing *listing, struct json *json)
+/* False: there are no more. */
+static bool put_services(struct listing *listing, struct json *json)
 {
 	struct services *services = listing->admin->server->services;
 
@@ -62,42 +57,96 @@ static int put_services(struct listing *listing, struct json *json)
 		struct service *service = services_next(services, listing->last);
 
 		if (!service)
-			return 0;
+			return false;
 		memcpy(listing->last, service->name, sizeof(listing->last));
 		if (i > 0)
 			json_next(json);
 		status_service(service, json);
 	}
-	return 1;
+	return true;
+}
+
+/* The newest first; the oldest may give way meanwhile. */
+static bool put_changes(struct listing *listing, struct json *json)
+{
+	const struct changes *changes = services_changes(listing->admin->server->services);
+	const struct change *change;
+
+	for (bool is_first = true; json_size(json) < LIMIT_WEB_PIECE; is_first = false) {
+		change = changes_find(changes, listing->next);
+		if (!change)
+			return false;
+		listing->next--;
+		if (!is_first)
+			json_next(json);
+		status_change(change, json);
+	}
+	return true;
+}
+
+/* One piece of an array. 1: there is more, 0: it has ended, -errno. */
+static int put_some(struct listing *listing, struct web_reply *reply, struct json *json,
+	bool (*put)(struct listing *, struct json *))
+{
+	bool has_more = put(listing, json);
+	const char *text;
+	size_t len;
+	int r = json_text(json, &text, &len);
+
+	if (r < 0)
+		return r;
+	if (len > 0 && listing->has_some)
+		put_text(reply, ", ");
+	web_write(reply, text, len);
+	listing->has_some |= len > 0;
+	return has_more;
+}
+
+static int put_daemon(struct listing *listing, struct web_reply *reply, struct json *json)
+{
+	const char *text;
+	size_t len;
+	int r;
+
+	status_daemon(listing->admin->server, json);
+	r = json_text(json, &text, &len);
+	if (r < 0)
+		return r;
+	put_text(reply, "{\"daemon\": ");
+	web_write(reply, text, len);
+	return 0;
+}
+
+/* 1: there is more; 0: that was all; -errno. */
+static int list_phase(struct listing *listing, struct web_reply *reply, struct json *json)
+{
+	static const char *const behind[] = {
+		[LISTING_DAEMON] = ", \"services\": [",
+		[LISTING_SERVICES] = "], \"changes\": [",
+		[LISTING_CHANGES] = "]}\n",
+	};
+	int r = listing->phase == LISTING_DAEMON
+			? put_daemon(listing, reply, json)
+			: put_some(listing, reply, json,
+				  listing->phase == LISTING_SERVICES ? put_services : put_changes);
+
+	if (r != 0)
+		return r;
+	put_text(reply, behind[listing->phase]);
+	listing->has_some = false;
+	return listing->phase++ < LISTING_CHANGES;
 }
 
 static int list_some(struct web_reply *reply, void *userdata)
 {
-	struct listing *listing = userdata;
 	struct json *json;
-	const char *text;
-	size_t len;
-	int more, r = json_new(&json);
+	int r = json_new(&json);
 
 	if (r < 0)
 		return r;
-	if (!listing->has_begun) {
-		put_daemon(listing, json, reply);
-		json_free(json);
-		return 1;
-	}
-	more = put_services(listing, json);
-	r = json_text(json, &text, &len);
-	if (r == 0 && len > 0) {
-		if (listing->has_services)
-			web_write(reply, ", ", 2);
-		web_write(reply, text, len);
-		listing->has_services = true;
-	}
-	if (r == 0 && !more)
-		web_write(reply, "]}\n", 3);
+	r = list_phase(userdata, reply, json);
 	json_free(json);
-	return r < 0 ? r : more;
+	return r;
 }
 
 static void answer_status(struct admin *admin, struct web_reply *reply)
@@ -110,6 +159,7 @@ static void answer_status(struct admin *admin, struct web_reply *reply)
 	}
 	listing->admin = admin;
 	strcpy(listing->last, behind_hidden);
+	listing->next = changes_newest(services_changes(admin->server->services));
 	web_stream(reply, "application/json", list_some, free, listing);
 }
 

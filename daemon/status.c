@@ -211,3 +211,44 @@ void status_service(const struct service *service, struct json *json)
 	put_backup(json, service->backup);
 	json_end_object(json);
 }
+
+static void put_change_keys(const struct change *change, struct json *json)
+{
+	static const char *const kinds[CHANGE_N_KINDS] = { NULL, "added", "changed", "removed" };
+	const char *at = change->keys;
+
+	json_key(json, "keys");
+	json_begin_array(json);
+	for (unsigned i = 0; change->is_compared && i < change->n_keys; i++) {
+		json_begin_object(json);
+		put_string(json, "key", at + 1);
+		put_string(json, "change", kinds[(unsigned char)at[0]]);
+		json_end_object(json);
+		at += 1 + strlen(at + 1) + 1;
+	}
+	json_end_array(json);
+}
+
+static void put_count(
+	struct json *json, const char *key, const struct change *change, enum change_kind kind)
+{
+	if (change->is_compared)
+		put_uint(json, key, change->n[kind]);
+	else
+		put_null(json, key);
+}
+
+void status_change(const struct change *change, struct json *json)
+{
+	json_begin_object(json);
+	put_string(json, "service", change->service);
+	json_key(json, "at");
+	json_seconds(json, change->at);
+	put_uint(json, "generation", change->generation);
+	put_uint(json, "index", change->index);
+	put_count(json, "added", change, CHANGE_ADDED);
+	put_count(json, "changed", change, CHANGE_CHANGED);
+	put_count(json, "removed", change, CHANGE_REMOVED);
+	put_change_keys(change, json);
+	json_end_object(json);
+}

@@ -9,3 +9,4 @@
 
 void status_daemon(const struct server *server, struct json *json);
 void status_service(const struct service *service, struct json *json);
+void status_change(const struct change *change, struct json *json);

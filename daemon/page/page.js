@@ -1,10 +1,15 @@
 "use strict";
 // Everything comes from /status.json and is put in as text, never as HTML: names are other people's.
 const BADNESS = { frozen: 5, held: 4, loading: 3, backup: 2, stale: 1, live: 0 };
-const PAGE = 100;
+const PAGE = 100; // rows at first, and more with each "show more"
+const MOST = 1000; // rows that a browser lays out while somebody types
+const CHANGES = 10;
+const SIGNS = { added: "+", changed: "~", removed: "−" };
 const byId = (id) => document.getElementById(id);
 let services = [];
-let shown = PAGE;
+let changes = [];
+let shown = PAGE, shownChanges = CHANGES;
+let sentChanges = "";
 const opened = new Set();
 
 function seconds(value) {
@@ -102,9 +107,41 @@ function render() {
 	if (focused !== null)
 		for (const button of byId("services").querySelectorAll("button"))
 			if (button.textContent === focused) button.focus();
-	byId("more").hidden = found.length <= shown;
+	byId("rest").hidden = found.length <= shown;
+	byId("rest").firstElementChild.textContent = shown < MOST ? `and ${found.length - shown} more` :
+		`and ${found.length - shown} more: give a part of the name`;
+	byId("more").hidden = shown >= MOST;
 	const problems = services.filter(isProblem).length;
 	byId("counts").textContent = `${found.length} of ${services.length}, ${problems} with problems`;
+}
+
+function changeItem(change) {
+	const item = element("li"), what = element("span", undefined, "what"), at = new Date(change.at * 1000);
+	const time = element("time", at.toLocaleString("sv")); // year-month-day, as in logs
+	time.dateTime = at.toISOString();
+	for (const key of change.keys)
+		what.append(element("span", `${SIGNS[key.change] ?? "?"} ${key.key}`, "key " + (key.change in SIGNS ? key.change : "bad")));
+	const left = change.added + change.changed + change.removed - change.keys.length;
+	if (change.added === null) what.append(element("span", "other contents, not compared", "key"));
+	else if (left > 0) what.append(element("span", `and ${left} keys more`, "key"));
+	what.append(element("span", `generation ${change.generation}`, "generation"));
+	item.append(time, element("span", change.service, "service"), what);
+	return item;
+}
+
+// What is selected in the list stays while nothing in it changes.
+function renderChanges() {
+	const wanted = byId("filter").value.toLowerCase();
+	const found = changes.filter((change) => change.service.toLowerCase().includes(wanted));
+	const sent = shownChanges + JSON.stringify(found);
+	byId("last").hidden = found.length === 0;
+	if (found.length > 0)
+		byId("last").textContent = `last change ${seconds(Math.max(Date.now() / 1000 - found[0].at, 0))} ago: ${found[0].service}`;
+	if (sent === sentChanges) return;
+	sentChanges = sent;
+	byId("recent").hidden = found.length === 0;
+	byId("changes").replaceChildren(...found.slice(0, shownChanges).map(changeItem));
+	byId("older").hidden = found.length <= shownChanges;
 }
 
 function say(trouble) {
@@ -119,17 +156,20 @@ async function refresh() {
 		const status = await answer.json();
 		const daemon = status.daemon;
 		services = status.services.sort(compare);
+		changes = status.changes;
 		byId("daemon").textContent = `version ${daemon.version}, up ${seconds(daemon.uptime_seconds)}, source ${daemon.source} with ` +
 			`${daemon.source_connections} connections, ${daemon.clients} clients`;
 		say(null);
 		render();
+		renderChanges();
 	} catch (error) {
 		say(`The daemon does not answer (${error.message}). What is shown is old; services read on from their own memory.`);
 	}
 	setTimeout(refresh, document.hidden ? 15000 : services.length > 2000 ? 5000 : 2000);
 }
 
-byId("filter").addEventListener("input", () => { shown = PAGE; render(); });
+byId("filter").addEventListener("input", () => { shown = PAGE; render(); renderChanges(); });
 byId("problems").addEventListener("change", () => { shown = PAGE; render(); });
-byId("more").addEventListener("click", () => { shown += 10 * PAGE; render(); });
+byId("more").addEventListener("click", () => { shown = Math.min(shown + 3 * PAGE, MOST); render(); });
+byId("older").addEventListener("click", () => { shownChanges += 9 * CHANGES; renderChanges(); });
 refresh();

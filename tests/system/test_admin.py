@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import stat
+import time
 
 import pytest
 
@@ -108,6 +109,57 @@ def test_a_port_that_is_taken_leaves_the_daemon_serving(daemon, tree, service_na
         running = daemon(source=tree.source, config=f"[admin]\nlisten={host}:{taken.getsockname()[1]}\n")
         assert running.get(service_name, "a") == "1"
         assert running.log().count("Address already in use; see listen= of [admin]; going on without") == 1
+
+
+def changes(running, wanted=1, deadline=10):
+    """Those that have been compared, the newest first."""
+    def told():
+        found = json.loads(running.admin("/status.json")[1])["changes"]
+        return [change for change in found if change["added"] is not None]
+    wait_until(lambda: len(told()) >= wanted, deadline, f"{wanted} changes")
+    return told()
+
+
+def test_the_last_changes_are_told_with_their_keys_and_without_values(billing):
+    billing.get("billing", "db/url")
+    assert json.loads(billing.admin("/status.json")[1])["changes"] == [], "the first contents are no change"
+    before = time.time()
+    billing.put("db/url", "very-secret-value")
+    billing.wait_value("billing", "db/url", "very-secret-value")
+    change, = changes(billing)
+    assert before - 1 < change.pop("at") < time.time() + 1
+    assert change == {"service": "billing", "generation": billing.service("billing")["generation"], "index": 0, "added": 0,
+                      "changed": 1, "removed": 0, "keys": [{"key": "db/url", "change": "changed"}]}
+    assert "very-secret" not in billing.admin("/status.json")[1]
+    for number in range(25):
+        billing.put(f"new/{number:02}", "1")
+    wait_until(lambda: sum(change["added"] for change in changes(billing)) == 25, 10, "all of them")
+    billing.remove("db/url")
+    wait_until(lambda: changes(billing)[0]["keys"] == [{"key": "db/url", "change": "removed"}], 10, "the deletion")
+
+
+def test_as_many_changes_are_kept_as_a_page_takes(billing):
+    billing.get("billing", "db/url")
+    for number in range(130):
+        billing.put("db/pool", str(number))
+        billing.wait_value("billing", "db/pool", str(number))
+    told = changes(billing, 100)
+    assert len(told) == 100
+    generations = [change["generation"] for change in told]
+    assert generations == sorted(generations, reverse=True)
+
+
+def test_changes_of_what_is_hidden_from_those_who_ask_are_nobodys(daemon, tree, service_name, prefix):
+    """The operator of the page sees the service; the empty one that strangers see has no changes."""
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source, config=f"[service {service_name}]\naccess=user:root hide\n")
+    stranger = ("setpriv", "--reuid=12345", "--clear-groups")
+    assert running.cli("get", service_name, "a", wrapper=stranger).returncode == 1
+    assert running.get(service_name, "a") == "1"
+    tree.put(prefix + "a", "2")
+    running.wait_value(service_name, "a", "2")
+    assert [change["service"] for change in changes(running)] == [service_name]
+    assert "-" + service_name not in running.admin("/status.json")[1].replace("config/", "")
 
 
 # --- who may ask ---------------------------------------------------------------------------------------------------------

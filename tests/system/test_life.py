@@ -14,8 +14,8 @@ from support.process import holds_for, wait_until
 
 
 def lines(text):
-    """Log lines without those of debugging."""
-    return [line for line in text.splitlines() if not line.startswith("consulcfgd: debug:")]
+    """Log lines without those of debugging, and what services tell of themselves."""
+    return [line for line in text.splitlines() if not line.startswith(("consulcfgd: debug: ", "consulcfgd: info: svc-"))]
 
 
 @contextlib.contextmanager
