@@ -33,7 +33,7 @@ struct loop {
 	struct list due; /* loop_timer::link */
 	bool is_stopping;
 	bool is_measured;
-	uint64_t worst_nsec;
+	uint64_t worst_nsec, worst_lately_nsec;
 };
 
 struct loop_io {
@@ -75,9 +75,13 @@ static uint64_t measure_begin(const struct loop *loop)
 
 static void measure_end(struct loop *loop, uint64_t begin)
 {
-	if (loop->is_measured)
-		loop->worst_nsec =
-			MAX(loop->worst_nsec, clock_nsec(CLOCK_THREAD_CPUTIME_ID) - begin);
+	uint64_t nsec;
+
+	if (!loop->is_measured)
+		return;
+	nsec = clock_nsec(CLOCK_THREAD_CPUTIME_ID) - begin;
+	loop->worst_nsec = MAX(loop->worst_nsec, nsec);
+	loop->worst_lately_nsec = MAX(loop->worst_lately_nsec, nsec);
 }
 
 /* The callback may free what it belongs to: only the loop is touched after it. */
@@ -287,6 +291,14 @@ uint64_t loop_cpu_usec(void)
 uint64_t loop_worst_callback_usec(const struct loop *loop)
 {
 	return loop->worst_nsec / NSEC_PER_USEC;
+}
+
+uint64_t loop_take_worst_callback_usec(struct loop *loop)
+{
+	uint64_t nsec = loop->worst_lately_nsec;
+
+	loop->worst_lately_nsec = 0;
+	return nsec / NSEC_PER_USEC;
 }
 
 static void on_io(struct loop_io *io, unsigned event)

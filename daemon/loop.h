@@ -43,6 +43,8 @@ uint64_t loop_cpu_usec(void);
 
 /* Worst thread CPU time of one callback so far in microseconds; 0 when not measured. */
 uint64_t loop_worst_callback_usec(const struct loop *loop);
+/* The same since this was last asked. */
+uint64_t loop_take_worst_callback_usec(struct loop *loop);
 
 /* The descriptor is borrowed: free the io before closing it. Wants no events at first. */
 int loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *userdata, struct loop_io **ret_io);

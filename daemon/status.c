@@ -137,8 +137,11 @@ void status_daemon(const struct server *server, struct json *json)
 	put_string(json, "source", server->source->name);
 	put_uint(json, "source_connections", server->source->n_connections(server->source));
 	put_uint(json, "clients", server->n_sessions);
-	if (worst > 0)
+	if (worst > 0) {
 		put_uint(json, "loop_worst_callback_usec", worst);
+		put_uint(json, "loop_worst_callback_lately_usec",
+			loop_take_worst_callback_usec(server->loop));
+	}
 	json_end_object(json);
 }
 

@@ -39,6 +39,10 @@ def ask(address, path="/healthz", method="GET", body=None, **headers):
         connection.close()
 
 
+def sockets(running):
+    return [what for what in running.open_fds().values() if what.startswith("socket:")]
+
+
 def memory(running):
     """Bytes of it that are in memory."""
     text = pathlib.Path(f"/proc/{running.process.pid}/status").read_text()
@@ -250,7 +254,7 @@ def test_a_reader_that_never_reads_costs_one_piece(daemon, tree):
     wait_until(lambda: ask((host, port), "/readyz")[0] == 200, 30, "the services")
     whole = ask((host, port), "/status.json")[2]
     assert [service["name"] for service in json.loads(whole)["services"]] == names
-    before = memory(running)
+    before, n_before = memory(running), len(sockets(running))
     readers = []
     for _ in range(30):
         reader = socket.socket()
@@ -260,6 +264,7 @@ def test_a_reader_that_never_reads_costs_one_piece(daemon, tree):
         readers.append(reader)
     assert ask((host, port), "/healthz")[0] == 200
     assert memory(running) - before < 30 * len(whole) / 4
+    wait_until(lambda: len(sockets(running)) <= n_before, 30, "all of them to be shown out")
     for reader in readers:
         reader.close()
     assert ask((host, port), "/status.json")[0] == 200

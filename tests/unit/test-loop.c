@@ -355,6 +355,9 @@ static void the_worst_callback_is_measured_on_request(void **state)
 	loop_timer_arm(f->a, 10000);
 	assert_int_equal(loop_run(measured), 0);
 	assert_true(loop_worst_callback_usec(measured) >= 1000);
+	assert_true(loop_take_worst_callback_usec(measured) >= 1000);
+	assert_int_equal(loop_take_worst_callback_usec(measured), 0);
+	assert_true(loop_worst_callback_usec(measured) >= 1000);
 	f->a = loop_timer_free(f->a);
 	loop_timer_free(slow);
 	loop_free(measured);
