@@ -14,6 +14,7 @@ struct doorbell {
 	struct loop_timer *timer;
 	uint64_t timer_at;
 	uint64_t goal; /* the index that was seen last; 0: knock first */
+	uint64_t rung_at; /* loop_now() of the last answer */
 	uint64_t wait_usec, asked_at; /* of the poll under way */
 	uint64_t next_wait_usec;
 	uint64_t confirmed_at;
@@ -198,6 +199,7 @@ static void on_moved(struct tenant *tenant, uint64_t index, void *userdata)
 {
 	struct doorbell *bell = userdata;
 
+	tenant->rung_at = bell->rung_at;
 	bell->fns->moved(tenant, index, bell->userdata);
 }
 
@@ -281,6 +283,7 @@ static void take_index(struct doorbell *bell, const struct fetch_answer *answer)
 	note_hurry(bell, answer);
 	bell->is_listening = false;
 	bell->goal = answer->index;
+	bell->rung_at = loop_now();
 	tenants_see(bell->tenants, bell->goal);
 	/* They are read after this index was seen. */
 	if (bell->is_doubtful)

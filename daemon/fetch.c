@@ -22,6 +22,7 @@ struct fetch {
 	struct kvset *set;
 	struct kvjson *kvjson;
 	hash_stream *hash;
+	uint64_t heard_at; /* loop_now() */
 };
 
 static struct fetch *fetch_free(struct fetch *fetch)
@@ -56,6 +57,8 @@ static int on_body(const void *data, size_t len, void *userdata)
 	struct fetch *fetch = userdata;
 	int r;
 
+	if (fetch->heard_at == 0)
+		fetch->heard_at = loop_now();
 	if (!fetch->hash)
 		fetch->hash = hash_stream_new();
 	if (!fetch->hash)
@@ -110,6 +113,7 @@ static enum consul_verdict settle(
 	if (failed.error < 0)
 		return consul_judge(&failed, name, details_of(fetch, failed.error), ret_error);
 	fetch->set->index = result->index;
+	fetch->set->heard_at = fetch->heard_at != 0 ? fetch->heard_at : loop_now();
 	fetch->set->answered_cpu_usec = cpu_usec;
 	fetch->set->body_hash = body_hash(fetch, verdict);
 	return verdict;

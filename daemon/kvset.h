@@ -34,6 +34,7 @@ struct kvset {
 	uint64_t flags_digest; /* over keys and flags of entries that have flags */
 	uint64_t body_hash; /* of the answer as it came, decoded; 0: not known */
 	uint64_t index; /* Consul's index of the answer, 0: none */
+	uint64_t heard_at; /* loop_now() when the source began to tell of it; 0: not known */
 	uint64_t answered_cpu_usec; /* loop_cpu_usec() when the last byte of the answer had come */
 	size_t max_bytes; /* of records */
 	size_t n_skipped; /* entries that are not representable: bad keys */

@@ -159,7 +159,7 @@ static void put_delays(struct metrics *metrics, const struct tally *tally)
 	uint64_t n = 0;
 
 	put_head(metrics, "publication_delay_seconds", "histogram",
-		"From the answer of the source to its publication.");
+		"From the first byte by which the source told of a change to its publication.");
 	for (unsigned i = 0; i < TALLY_N_BOUNDS; i++) {
 		n += tally->n_delays[i];
 		put(metrics, "consulcfg_publication_delay_seconds_bucket{le=\"%g\"} %llu\n",

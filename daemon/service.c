@@ -27,8 +27,10 @@ static bool needs_publication(const struct service *service)
 					       content->digest != service->snapshot->image.digest);
 }
 
-static void on_answered(struct service *service, bool content_changed)
+static void on_answered(struct service *service, const struct tree *tree, bool content_changed)
 {
+	if (content_changed && service->changed_at == 0)
+		service->changed_at = tree->content->heard_at;
 	if (content_changed || needs_publication(service)) {
 		service_publish(service);
 		return;
@@ -47,7 +49,7 @@ static void on_tree_changed(struct tree *tree, bool content_changed, void *userd
 
 	/* Nobody waits for a state, and each confirmation comes by here. */
 	if (service_publish_is_possible(service) && tree->state == WIRE_LIVE)
-		on_answered(service, content_changed);
+		on_answered(service, tree, content_changed);
 	else
 		service_publish_show(service);
 	preview_review(service);

@@ -88,7 +88,7 @@ struct service {
 	struct loop_timer *pin_timer;
 	bool is_dirty; /* a layer changed since the publication under way began */
 	uint64_t published_at; /* loop_now() */
-	uint64_t changed_at; /* loop_now() of the first change still to be published, or 0 */
+	uint64_t changed_at; /* loop_now() when the first change to be published was told; 0 */
 	uint64_t publishing_since; /* the same of the publication under way */
 	struct loop_timer *publish_timer;
 	struct backup *backup; /* NULL: none yet */

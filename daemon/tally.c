@@ -2,7 +2,7 @@
 
 #include "daemon/loop.h"
 
-/* One turn of the loop is 2 ms; coalesced changes wait 20. */
+/* One turn of the loop is 2 ms; coalesced changes wait 20, a doorbell's search takes longer. */
 const uint64_t tally_bounds_usec[TALLY_N_BOUNDS] = { 500, 1000, 2500, 5000, 10000, 25000, 50000,
 	100000, 250000, 1000000 };
 

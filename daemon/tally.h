@@ -8,7 +8,8 @@
 
 #define TALLY_N_BOUNDS 10
 
-/* Of the delay from an answer to its publication; the last bucket has no bound. */
+/* Of the delay from when the source told of a change to its publication; the last bucket has no
+ * bound. */
 extern const uint64_t tally_bounds_usec[TALLY_N_BOUNDS];
 
 struct tally {

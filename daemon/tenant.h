@@ -15,6 +15,7 @@ struct tenant {
 	struct doorbell *bell; /* the one it lives behind; NULL: none yet */
 	uint64_t index; /* of the answer that the contents came from */
 	bool was_absent; /* when it moved in */
+	uint64_t rung_at; /* loop_now() of the ring that it is read after; 0: of none */
 	uint64_t known; /* every write up to this index is in the contents */
 };
 

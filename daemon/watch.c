@@ -380,6 +380,14 @@ static void on_confirmed(struct watch *watch, struct kvset *set)
 	}
 }
 
+/* The source began to tell when the doorbell rang; then it was searched for. */
+static void hear_ring(struct watch *watch, struct kvset *set)
+{
+	if (watch->tenant.rung_at != 0)
+		set->heard_at = MIN(set->heard_at, watch->tenant.rung_at);
+	watch->tenant.rung_at = 0;
+}
+
 static void on_answer(struct fetch_answer *answer, void *userdata)
 {
 	struct watch *watch = userdata;
@@ -398,6 +406,7 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 		on_woken(watch, TAKE_PTR(answer->set), answer->answered_usec);
 		break;
 	case WATCH_READING:
+		hear_ring(watch, answer->set);
 		on_read(watch, TAKE_PTR(answer->set));
 		break;
 	case WATCH_CONFIRMING:

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from support import ROOT, net
+from support.double import consul_headers, drip, entries_json, entry
 from support.process import wait_until
 
 from test_admin import ask
@@ -74,6 +75,44 @@ def test_each_publication_is_counted_with_its_delay(billing):
     assert samples["consulcfg_updates_total"] == samples[name + "_count"] == samples[name + '_bucket{le="+Inf"}'] == 4
     assert samples[name + '_bucket{le="1"}'] == 4, "a few keys take no second"
     assert 0 < samples[name + "_sum"] < 4
+
+
+def delay(running):
+    samples = running.metrics()
+    return tuple(samples["consulcfg_publication_delay_seconds" + end] for end in ("_sum", "_count"))
+
+
+def test_the_delay_begins_with_the_first_byte_that_tells_of_a_change(daemon, double, service_name, prefix):
+    """Of an answer that comes slowly it is the time in which it came."""
+    double.put(prefix + "a", "1")
+    body = entries_json([entry(prefix + "a", b"1", modified=double.index)])
+    double.next(drip(body, len(body) / 0.5, headers=consul_headers(double.index)))
+    running = daemon(source=f"consul:{double.url}")
+    assert running.get(service_name, "a") == "1"
+    seconds, count = delay(running)
+    assert count == 1 and 0.3 < seconds < 5
+
+
+def test_the_delay_holds_the_search_behind_a_doorbell_and_is_no_longer_than_the_write_took(daemon, consul_factory):
+    """From before the write to the value in a client is more than what the daemon counts, and it counts most of it."""
+    agent = consul_factory()
+    names = [f"svc-{number:03}" for number in range(60)]
+    agent.txn_set({f"config/{name}/a": "0" for name in names})
+    running = daemon(source=f"consul:{agent.url}", log_level="info",
+                     config="[consul]\nmax_connections=4\n[services]\n" + "".join(f"preload={name}\n" for name in names))
+    wait_until(lambda: in_state(running, "live") == len(names), 30, "the services")
+    wait_until(lambda: running.metrics()["consulcfg_source_connections"] >= 2, 20, "the doorbells' polls")
+    before, n_before = delay(running)
+    watcher = running.watch(names[30])
+    took = 0
+    for number in range(1, 11):
+        start = time.monotonic()
+        agent.put(f"config/{names[30]}/a", str(number))
+        watcher.wait_output(f"a\t{number}\n".encode(), 10)
+        took += time.monotonic() - start
+    after, n_after = delay(running)
+    assert n_after == n_before + 10
+    assert took / 10 < after - before < took, f"counted {after - before:.3f} s of {took:.3f} s"
 
 
 def test_clients_are_counted_while_they_are_connected(billing):
