@@ -174,6 +174,7 @@ def test_names_that_are_not_ours_are_not_answered(tcp):
         assert ask(admin, Host=name)[0] == 200, name
     for name in "evil.example", "localhost.evil.example", "config.example.org.evil.example", "1.2.3.4.evil.example":
         assert ask(admin, Host=name)[0] == 421, name
+    assert ask(admin, "http://evil.example/status.json", Host="localhost")[0] == 421, "the name in the address counts"
 
 
 def test_pages_of_other_origins_are_not_answered(tcp):

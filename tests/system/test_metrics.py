@@ -299,6 +299,59 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path, alert):
     fired(tmp_path, alert, minutes, series, good, 0)
 
 
+def recorded(running):
+    """All that it has for Prometheus now, by the series with the labels that a scrape adds."""
+    found = {}
+    for name, value in running.metrics().items():
+        name, _, labels = name.partition("{")
+        found[f"{name}{{{HOST}{',' + labels if labels else '}'}"] = value
+    return found
+
+
+def as_series(scrapes):
+    """Of (scrape, minutes that it lasted): what promtool reads, one sample in a minute."""
+    names = {name for scrape, _ in scrapes for name in scrape}
+    return [{"series": name, "values": " ".join(f"{scrape[name]:g}x{minutes - 1}" if name in scrape else f"_x{minutes}"
+                                                for scrape, minutes in scrapes)} for name in sorted(names)]
+
+
+def firing(tmp_path, series, minute, expected):
+    path = tmp_path / f"recorded-{minute}.yml"
+    path.write_text(json.dumps({
+        "rule_files": [os.fspath(RULES)], "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [
+            {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": f"{minute}m",
+             "exp_samples": [{"labels": json.dumps({"alertname": name}).replace('": "', '="').replace('{"', "{"), "value": 1}
+                             for name in expected]}]}]}))
+    promtool("test", "rules", path)
+
+
+def test_alerts_on_series_that_were_recorded_from_an_agent_that_went_and_came_back(tmp_path, daemon, consul_factory, service_name, prefix):
+    """Each scrape of the daemon stands for some minutes: nothing fires before, the right ones meanwhile, nothing after."""
+    agent = consul_factory()
+    agent.put(prefix + "a", "1")
+    config = f"[services]\npreload={service_name}\n"
+    running = daemon(source=f"consul:{agent.url}", config=config)
+    running.wait_state(service_name, "live")
+    wait_until(lambda: running.service(service_name)["backup"]["age_seconds"] is not None, 10, "the backup")
+    before = recorded(running)
+    agent.kill9()
+    running.wait_state(service_name, "stale")
+    away = recorded(running)
+    running.restart()
+    running.wait_state(service_name, "backup")
+    wait_until(lambda: running.metrics()["consulcfg_source_up"] == 0, 10, "the source to be away")
+    restarted = recorded(running)
+    agent.restart()
+    running.wait_state(service_name, "live", 40)
+    series = as_series([(before, 10), (away, 20), (restarted, 20), (recorded(running), 20)])
+    assert any("_bucket{" in one["series"] for one in series) and len(series) > 30
+    firing(tmp_path, series, 9, [])
+    firing(tmp_path, series, 20, ["ConsulcfgdSourceAway"])
+    firing(tmp_path, series, 45, ["ConsulcfgdSourceAway", "ConsulcfgdOnBackup"])
+    firing(tmp_path, series, 65, [])
+
+
 def test_every_alert_has_a_test_and_says_what_to_do():
     text = RULES.read_text()
     assert promtool("check", "rules", RULES)
