@@ -12,19 +12,12 @@
 #define LOG_SERVICE_LOADING "b2e048b496cb4a5a918c0925fd2ab013" /* no contents yet */
 #define LOG_SERVICE_LIVE "246f433167ff45ffbb5bba2d979015ea" /* confirmed by the source */
 #define LOG_SERVICE_STALE "fbaa413587bb43328e7fee0129f4fe12" /* from memory, the source is away */
-#define LOG_SERVICE_BACKUP                                                                         \
-	"06fa9ee04d75410c8a0fbe3dd34b8f2a" /* from the disk, not confirmed yet                     \
-					    */
-#define LOG_SERVICE_HELD                                                                           \
-	"1ff068fd12884f17a43926e0f22f8544" /* last good, newest looks like loss                    \
-					    */
-#define LOG_SERVICE_WITHHELD                                                                       \
-	"d7bf6cef08af456eac0c1506f8d48952" /* last good, newest breaks schema */
+#define LOG_SERVICE_BACKUP "06fa9ee04d75410c8a0fbe3dd34b8f2a" /* from the disk, unconfirmed */
+#define LOG_SERVICE_HELD "1ff068fd12884f17a43926e0f22f8544" /* the newest looks like loss */
+#define LOG_SERVICE_WITHHELD "d7bf6cef08af456eac0c1506f8d48952" /* it breaks the schema */
 #define LOG_SERVICE_CHANGED "0b742455d233453fbde16fba00ed7109" /* clients get other contents */
 #define LOG_SERVICE_LIMIT "779982206231490589ea122ef81b3660" /* last good, newest is too much */
-#define LOG_SERVICE_ACCEPTED                                                                       \
-	"0fe92b2654d24631914da658ea8271d9" /* an operator took what was held                       \
-					    */
+#define LOG_SERVICE_ACCEPTED "0fe92b2654d24631914da658ea8271d9" /* what was held is taken */
 #define LOG_SERVICE_FROZEN "944fcd9524d0400bb9688217b096a0ea" /* by an operator */
 #define LOG_SERVICE_THAWED "52accf0bd035412a91d2a2af87b4e2e6" /* by an operator */
 #define LOG_SERVICE_OVERRIDE "7b381b1730ed48c2bf3cd88e68774161" /* a key, by an operator */
