@@ -400,6 +400,7 @@ int wire_next_layer(
 	struct input input = { (const uint8_t *)payload + *cursor, len - *cursor };
 	struct wire_layer layer;
 	size_t prefix_len, sent_len;
+	bool is_absent;
 
 	if (*cursor > len)
 		return -EBADMSG;
@@ -409,8 +410,9 @@ int wire_next_layer(
 		return -EBADMSG;
 	prefix_len = le16_get(layer.prefix_len);
 	sent_len = le32_get(layer.sent_len);
+	is_absent = le32_get(layer.value_len) == WIRE_ABSENT;
 	if (prefix_len > input.len || sent_len > input.len - prefix_len ||
-		sent_len > le32_get(layer.value_len))
+		sent_len > (is_absent ? 0 : le32_get(layer.value_len)))
 		return -EBADMSG;
 	*ret_layer = (struct wire_layer_entry){
 		.prefix = (const char *)input.data,
@@ -422,7 +424,7 @@ int wire_next_layer(
 		.state = layer.state,
 		.flags = layer.flags,
 	};
-	if (le32_get(layer.value_len) != WIRE_ABSENT) {
+	if (!is_absent) {
 		ret_layer->value = ret_layer->prefix + prefix_len;
 		ret_layer->value_len = le32_get(layer.value_len);
 	}

@@ -275,6 +275,39 @@ static void the_corpus_is_judged_by_its_names(void **state)
 	assert_true(n >= 40);
 }
 
+static int next_layer(const struct wire_layer *layer, size_t n_behind)
+{
+	size_t cursor = sizeof(struct wire_explain), len = cursor + sizeof(*layer) + n_behind;
+	struct wire_layer_entry entry;
+	uint8_t *payload = calloc(1, len);
+	int r;
+
+	assert_non_null(payload);
+	memcpy(payload + cursor, layer, sizeof(*layer));
+	r = wire_next_layer(payload, len, &cursor, &entry);
+	if (r > 0)
+		assert_true(cursor <= len && (entry.value || entry.sent_len == 0));
+	free(payload);
+	return r;
+}
+
+static void layers_of_an_explanation_say_no_more_than_there_is(void **state)
+{
+	struct wire_layer layer = { .prefix_len = le16_of(3), .value_len = le32_of(9) };
+
+	(void)state;
+	layer.sent_len = le32_of(4);
+	assert_int_equal(next_layer(&layer, 7), 1);
+	assert_int_equal(next_layer(&layer, 6), -EBADMSG);
+	layer.value_len = le32_of(3);
+	assert_int_equal(next_layer(&layer, 7), -EBADMSG);
+	/* A key that is not there has no bytes. */
+	layer.value_len = le32_of(WIRE_ABSENT);
+	assert_int_equal(next_layer(&layer, 7), -EBADMSG);
+	layer.sent_len = le32_of(0);
+	assert_int_equal(next_layer(&layer, 3), 1);
+}
+
 /* Every prefix of every good payload: refused or taken, never read beyond its end. */
 static void cut_payloads_are_never_read_beyond_their_end(void **state)
 {
@@ -303,6 +336,7 @@ int main(void)
 		cmocka_unit_test(entries_are_taken_apart_and_cut_ones_are_found),
 		cmocka_unit_test(an_entry_without_a_key_is_none),
 		cmocka_unit_test(states_have_the_names_that_status_shows),
+		cmocka_unit_test(layers_of_an_explanation_say_no_more_than_there_is),
 		cmocka_unit_test(the_corpus_is_judged_by_its_names),
 		cmocka_unit_test(cut_payloads_are_never_read_beyond_their_end),
 	};
