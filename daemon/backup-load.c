@@ -11,6 +11,7 @@ struct backup_load {
 	struct snapshot *snapshot;
 	hash_stream *hash;
 	uint8_t *slice;
+	struct image_check check;
 	uint8_t tail[BACKUP_TAIL];
 };
 
@@ -110,7 +111,9 @@ static int finish(struct backup_load *load)
 	if (hash_stream_digest(load->hash) != le64_get(footer->image_hash))
 		return -EBADMSG;
 	r = snapshot_seal(load->snapshot, le64_get(footer->generation));
-	return r == -EPROTONOSUPPORT ? -EBADMSG : r;
+	if (r < 0)
+		return r == -EPROTONOSUPPORT ? -EBADMSG : r;
+	return 1;
 }
 
 int backup_load_step(struct backup_load *load)
@@ -119,6 +122,9 @@ int backup_load_step(struct backup_load *load)
 	size_t n = (size_t)MIN(size - off, (uint64_t)LIMIT_BACKUP_SLICE);
 	int r;
 
+	if (load->snapshot->sealed)
+		return image_check_records(
+			&load->snapshot->image, &load->check, LIMIT_SLICE_ENTRIES);
 	r = read_at(load->fd, load->slice, n, (off_t)off);
 	if (r == 0) {
 		hash_stream_add(load->hash, load->slice, n);

@@ -1,6 +1,6 @@
 /*
  * Reads a backup into a snapshot, in slices: 100 MB must not stop the loop. What it gives has been
- * checked against its checksum.
+ * checked against its checksum, and its records one by one: they become a layer as they are.
  */
 #pragma once
 

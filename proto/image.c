@@ -95,28 +95,45 @@ bool image_next(const struct image *image, const char *prefix, size_t prefix_len
 	return false;
 }
 
+int image_check_records(const struct image *image, struct image_check *check, unsigned max_entries)
+{
+	size_t off = check->off != 0 ? check->off : image->records_off;
+	struct record record;
+
+	for (unsigned i = 0; off < image->size; i++) {
+		if (i == max_entries) {
+			check->off = off;
+			return 1;
+		}
+		off = record_decode(image->data, image->size, off, &record);
+		if (off == 0 || key_check(record.key, record.key_len) < 0 ||
+			(check->last && key_compare(check->last, check->last_len, record.key,
+						record.key_len) >= 0))
+			return -EBADMSG;
+		check->last = record.key;
+		check->last_len = record.key_len;
+		check->n++;
+	}
+	return check->n == image->n_entries ? 0 : -EBADMSG;
+}
+
 int image_verify(const struct image *image)
 {
+	struct image_check check = { 0 };
 	size_t cursor = 0;
 	uint64_t n = 0, digest = 0;
 	struct record record;
-	const char *last = NULL;
-	size_t last_len = 0;
 
+	if (image_check_records(image, &check, UINT32_MAX) < 0)
+		return -EBADMSG;
 	while (image_next(image, "", 0, &cursor, &record)) {
 		struct record found;
 
-		if (key_check(record.key, record.key_len) < 0)
-			return -EBADMSG;
-		if (last && key_compare(last, last_len, record.key, record.key_len) >= 0)
-			return -EBADMSG;
 		if (!image_find(image, record.key, record.key_len, &found) ||
 			found.key != record.key)
 			return -EBADMSG;
 		digest = hash_chain(digest, record.key, record.key_len);
 		digest = hash_chain(digest, record.value, record.value_len);
-		last = record.key;
-		last_len = record.key_len;
 		n++;
 	}
 	return n == image->n_entries && digest == image->digest ? 0 : -EBADMSG;

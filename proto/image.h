@@ -125,5 +125,19 @@ static inline bool image_find(
 bool image_next(const struct image *image, const char *prefix, size_t prefix_len, size_t *cursor,
 	struct record *ret_record);
 
+/* How far a check of an image's records has come; zeroes: at the start. */
+struct image_check {
+	size_t off;
+	uint64_t n;
+	const char *last;
+	size_t last_len;
+};
+
+/*
+ * Whether the records are whole up to the end, in key order and as many as the header says: who
+ * takes them for a layer counts on it. At most max_entries a call; 1: more to do, 0, -EBADMSG.
+ */
+int image_check_records(const struct image *image, struct image_check *check, unsigned max_entries);
+
 /* Follows every offset once: what a tool does with a file it was handed. 0, -EBADMSG. */
 int image_verify(const struct image *image);

@@ -139,11 +139,23 @@ static int measure(int fd, size_t *ret_size)
 	return 0;
 }
 
+/* As strict as a daemon is with it. */
+static int check_records(struct ccfg_view **view)
+{
+	struct image_check check = { 0 };
+
+	if (image_check_records(&(*view)->image, &check, UINT32_MAX) == 0)
+		return 0;
+	*view = view_unref(*view);
+	return -EBADMSG;
+}
+
 int view_read_backup(
 	int fd, const char *service, struct ccfg_view **ret_view, struct backup_footer *ret_footer)
 {
 	uint8_t tail[BACKUP_TAIL];
 	struct backup_format backup = { .names = NULL };
+	struct ccfg_view *view;
 	size_t size = 0, n;
 	void *data;
 	int r = measure(fd, &size);
@@ -166,8 +178,14 @@ int view_read_backup(
 		secret_unmap(data, size);
 		return -EBADMSG;
 	}
+	r = open_view(data, size, le64_get(backup.footer.generation), &view);
+	if (r == 0)
+		r = check_records(&view);
+	if (r < 0)
+		return r;
 	*ret_footer = backup.footer;
-	return open_view(data, size, le64_get(backup.footer.generation), ret_view);
+	*ret_view = view;
+	return 0;
 }
 
 int view_read(const char *path, struct ccfg_view **ret_view)
