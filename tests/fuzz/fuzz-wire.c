@@ -1,5 +1,5 @@
 /*
- * Frames from clients, and the same bytes as a LIST reply from a daemon; the corpus is
+ * Frames from clients, and the same bytes as LIST and EXPLAIN replies from a daemon; the corpus is
  * tests/corpus/wire. What parses must encode to bytes that parse to the same.
  */
 #include <assert.h>
@@ -60,6 +60,23 @@ static void walk_entries(const uint8_t *payload, size_t len)
 	assert(sum < UINT32_MAX);
 }
 
+static void walk_layers(const uint8_t *payload, size_t len)
+{
+	size_t cursor = sizeof(struct wire_explain);
+	struct wire_layer_entry layer;
+	unsigned sum = 0;
+
+	while (len >= cursor && wire_next_layer(payload, len, &cursor, &layer) > 0) {
+		for (size_t i = 0; i < layer.prefix_len; i++)
+			sum += (unsigned char)layer.prefix[i];
+		for (size_t i = 0; i < layer.sent_len; i++)
+			sum += (unsigned char)layer.value[i];
+		(void)wire_state_name(layer.state);
+	}
+	assert(cursor <= len || cursor == sizeof(struct wire_explain));
+	assert(sum < UINT32_MAX);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct wire_header header;
@@ -70,6 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(&header, data, sizeof(header));
 	walk_entries(data + sizeof(header), size - sizeof(header));
+	walk_layers(data + sizeof(header), size - sizeof(header));
 	if (wire_request_size(&header) != (ssize_t)size)
 		return 0;
 	op = le16_get(header.op);

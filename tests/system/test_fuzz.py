@@ -3,6 +3,7 @@ they find is one more file of the corpus, which the unit tests read."""
 
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -10,12 +11,23 @@ from support import ROOT, process
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
-CORPUS = {"fuzz-config": "config", "fuzz-kvjson": "kvjson", "fuzz-view": "image", "fuzz-wire": "wire"}
+CORPUS = {"fuzz-backup": "backup", "fuzz-config": "config", "fuzz-kvjson": "kvjson", "fuzz-view": "image",
+          "fuzz-wire": "wire"}
 SECONDS = os.environ.get("CONSULCFG_FUZZ_SECONDS", "8")
 
 
 def test_every_fuzzer_has_a_corpus():
     assert {path.stem for path in (ROOT / "tests/fuzz").glob("*.c")} == set(CORPUS)
+
+
+@pytest.mark.parametrize("corpus", ["backup", "image", "wire"])
+def test_seeds_are_what_their_generator_writes(tmp_path, corpus):
+    shutil.copytree(ROOT / "tests/corpus", tmp_path / "corpus")
+    run(sys.executable, tmp_path / "corpus" / corpus / "make.py", timeout=30)
+    ours, made = ROOT / "tests/corpus" / corpus, tmp_path / "corpus" / corpus
+    names = {path.name for path in made.iterdir()}
+    assert {path.name for path in ours.iterdir()} == names
+    assert [name for name in sorted(names) if (ours / name).read_bytes() != (made / name).read_bytes()] == []
 
 
 def run(*words, timeout, env=None):

@@ -4,8 +4,8 @@
 import pathlib
 import struct
 
-HELLO, OPEN, CLOSE, GET, MGET, LIST, WATCH, STATUS = range(1, 9)
-ACCEPT, RESYNC, EXPLAIN = 11, 12, 13
+HELLO, OPEN, CLOSE, GET, MGET, LIST, WATCH, STATUS, FETCH, GENFILE, ACCEPT, RESYNC, EXPLAIN = range(1, 14)
+HISTORY, RECALL, PIN = range(16, 19)
 FOREVER = 0xFFFFFFFF
 
 
@@ -19,6 +19,10 @@ def name(text):
 
 def keys(*texts):
     return b"".join(struct.pack("<H", len(text)) + text for text in texts)
+
+
+def pin(what, key=b"", value=b"", reason=b"on call", service=b"billing", duration=0):
+    return struct.pack("<BQ", what, duration) + name(service) + name(reason) + keys(key) + value
 
 
 FRAMES = {
@@ -47,6 +51,16 @@ FRAMES = {
     "ok-accept-digest": frame(ACCEPT, struct.pack("<BQ", 1, 0xD74D7614277AD193) + b"billing"),
     "ok-resync": frame(RESYNC, b"billing"),
     "ok-resync-all": frame(RESYNC),
+    "ok-fetch": frame(FETCH, struct.pack("<QI", 1700000000000001, 5000) + b"billing"),
+    "ok-genfile": frame(GENFILE),
+    "ok-genfile-of-a-later-minor": frame(GENFILE, b"more"),
+    "ok-history": frame(HISTORY, b"billing"),
+    "ok-recall": frame(RECALL, struct.pack("<Q", 1700000000000001) + b"billing"),
+    "ok-pin-freeze": frame(PIN, pin(1, b"previous", duration=3600000000)),
+    "ok-pin-thaw": frame(PIN, pin(2)),
+    "ok-pin-override": frame(PIN, pin(3, b"db/url", b"postgres://spare")),
+    "ok-pin-clear": frame(PIN, pin(4, b"db/url")),
+    "ok-pin-forget": frame(PIN, pin(5)),
     "ok-largest": frame(GET, name(b"s") + b"k" * (65536 - 2)),
     "ok-highest-tag": frame(CLOSE, b"billing", tag=0xFFFFFFFF),
     "bad-empty": b"",
@@ -57,7 +71,8 @@ FRAMES = {
     "bad-length-below-payload": frame(GET, name(b"s") + b"k", length=2),
     "bad-status-in-request": frame(CLOSE, b"billing", status=1),
     "bad-op-zero": frame(0),
-    "bad-op-next": frame(EXPLAIN + 1),
+    "bad-op-between": frame(EXPLAIN + 1, b"billing"),
+    "bad-op-next": frame(PIN + 1, pin(1)),
     "bad-op-highest": frame(0xFFFF),
     "bad-hello-short": frame(HELLO, b"\x01\x00\x01\x00\x01\x00\x00"),
     "bad-hello-empty": frame(HELLO),
@@ -78,6 +93,15 @@ FRAMES = {
     "bad-list-name-beyond-end": frame(LIST, b"\x00" * 16 + b"\x02s"),
     "bad-watch-short": frame(WATCH, b"\x00" * 7),
     "bad-status-empty": frame(STATUS),
+    "bad-fetch-empty": frame(FETCH),
+    "bad-fetch-half-timeout": frame(FETCH, b"\x00" * 11),
+    "bad-recall-short": frame(RECALL, b"\x00" * 7),
+    "bad-pin-empty": frame(PIN),
+    "bad-pin-short": frame(PIN, b"\x01" + b"\x00" * 7),
+    "bad-pin-name-beyond-end": frame(PIN, struct.pack("<BQ", 1, 0) + b"\x08billing"),
+    "bad-pin-no-reason": frame(PIN, struct.pack("<BQ", 1, 0) + name(b"billing")),
+    "bad-pin-reason-beyond-end": frame(PIN, struct.pack("<BQ", 1, 0) + name(b"billing") + b"\xff"),
+    "bad-pin-key-beyond-end": frame(PIN, struct.pack("<BQ", 3, 0) + name(b"billing") + name(b"") + b"\x02\x00k"),
     "bad-accept-empty": frame(ACCEPT),
     "bad-accept-short": frame(ACCEPT, b"\x01" + b"\x00" * 7),
 }
