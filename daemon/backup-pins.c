@@ -264,6 +264,7 @@ struct snapshot *backup_pins_load(struct backups *backups, const char *service)
 		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = service),
 			"%s: what operators said of it cannot be read: %s; it is not in force",
 			service, strerror(-r));
+		/* What cannot be read for now may be in force again from the next start on. */
 		if (r == -EBADMSG || r == -EPERM)
 			(void)state_directory_set_aside(
 				backups_directory(backups), directory, name);

@@ -109,8 +109,13 @@ static int look_around(struct backups *backups, enum state_place place)
 	int r = 0;
 
 	if (!dir) {
+		/* Without a directory it has been said. */
+		if (backups->directory.fds[place] >= 0)
+			log_event(LOG_LEVEL_ERROR, ABOUT(LOG_STATE_DIRECTORY),
+				"cannot look for backups in %s: %s",
+				backups->config->state_directory, strerror(errno));
 		std_closep(&fd);
-		return 0; /* said already: the directory is of no use */
+		return 0;
 	}
 	while (r == 0 && (entry = readdir(dir)))
 		r = look_at(backups, place, entry->d_name);

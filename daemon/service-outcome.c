@@ -41,6 +41,7 @@ static void withhold(struct service *service)
 void service_outcome_bad(struct service *service, int error)
 {
 	const char *why = error == -EFBIG ? "its image would exceed max_service" : strerror(-error);
+	char before[sizeof(service->error.message)];
 
 	if (service->refusal == 0)
 		service->refused_at = loop_now();
@@ -49,9 +50,17 @@ void service_outcome_bad(struct service *service, int error)
 		withhold(service);
 		return;
 	}
-	log_event(LOG_LEVEL_ERROR, ABOUT(LOG_SERVICE_LIMIT, .service = service->name),
-		"%s: cannot publish: %s; serving the last good contents", service->name, why);
+	snprintf(before, sizeof(before), "%s", service->error.is_set ? service->error.message : "");
 	set_error(service, TREE_LIMIT, "cannot publish", why);
+	if (!std_streq(before, service->error.message))
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_SERVICE_LIMIT, .service = service->name),
+			"%s: cannot publish: %s; serving the last good contents", service->name,
+			why);
+}
+
+bool service_outcome_may_pass(int error)
+{
+	return error != -EKEYREJECTED && error != -EFBIG;
 }
 
 /* NULL: whoever froze it, or what breaks its schema, was told of when it came. */

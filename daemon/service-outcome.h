@@ -17,3 +17,6 @@ void service_outcome_good(struct service *service);
 
 /* It is not: what publication_step() gave, while the publication is still there. */
 void service_outcome_bad(struct service *service, int error);
+
+/* Whether the same publication may work at another time. */
+bool service_outcome_may_pass(int error);

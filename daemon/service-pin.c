@@ -75,28 +75,41 @@ static void on_timer(void *userdata)
 
 static int start(struct service *service)
 {
+	struct pins *pins;
+	int r;
+
 	if (service->pins)
 		return 0;
-	service->pins = malloc(sizeof(*service->pins));
-	if (!service->pins)
+	pins = malloc(sizeof(*pins));
+	if (!pins)
 		return -ENOMEM;
-	pins_init(service->pins);
-	return loop_timer_new(service->services->loop, on_timer, service, &service->pin_timer);
+	r = loop_timer_new(service->services->loop, on_timer, service, &service->pin_timer);
+	if (r < 0) {
+		free(pins);
+		return r;
+	}
+	pins_init(pins);
+	service->pins = pins;
+	return 0;
 }
 
 void service_pin_load(struct service *service)
 {
 	struct snapshot *snapshot = backup_pins_load(service->backups, service->name);
+	int r;
 
-	if (!snapshot || start(service) < 0) {
-		snapshot_unref(snapshot);
+	if (!snapshot)
+		return;
+	r = start(service);
+	if (r == 0)
+		r = pins_decode(&snapshot->image, service->pins);
+	snapshot_unref(snapshot);
+	if (r < 0) {
+		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = service->name),
+			"%s: what operators said of it does not read: %s; it is not in force",
+			service->name, strerror(-r));
 		return;
 	}
-	if (pins_decode(&snapshot->image, service->pins) < 0)
-		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_PIN_LOST, .service = service->name),
-			"%s: what operators said of it does not read: it is not in force",
-			service->name);
-	snapshot_unref(snapshot);
 	if (pins_expire(service->pins, loop_realtime_usec()))
 		save(service);
 	if (service->pins->is_frozen)

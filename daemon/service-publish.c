@@ -143,6 +143,10 @@ static int finish_recording(struct service *service)
 	/* Frozen, and what was frozen is lost: better this than nothing. */
 	if ((service->snapshot || service->recall) && service_pin_is_frozen(service))
 		return 0;
+	if (service_pin_is_frozen(service))
+		log_error(
+			"%s: frozen, but its backup cannot be had: frozen at what its source says now",
+			service->name);
 	service->publication = publication_free(service->publication);
 	return start_pinned_publication(service) < 0 ? -ENOMEM : 1;
 }
@@ -274,9 +278,14 @@ static void work(struct service *service)
 		service_backup_note(service);
 	if (r == -EKEYREJECTED && must_fall_back(service))
 		recall_newest(service);
-	/* Changes that came meanwhile make one more publication, all together. */
-	if (service->is_dirty)
+	/* Changes that came meanwhile make one more publication, all together. What failed for want
+	 * of memory, descriptors or room may work soon, without a change. */
+	if (r < 0 && service_outcome_may_pass(r)) {
+		service->is_dirty = true;
+		loop_timer_arm(service->publish_timer, LIMIT_PUBLISH_RETRY_USEC);
+	} else if (service->is_dirty) {
 		loop_timer_arm(service->publish_timer, LIMIT_COALESCE_USEC);
+	}
 	service_publish_tell(service);
 	service_publish_quiet(service);
 }

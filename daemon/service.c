@@ -251,8 +251,11 @@ static int start_layers(struct service *service)
 	service->backup = backups_find(service->backups, service->name);
 	backup_set_used(service->backup, true);
 	backup_listen(service->backup, service_publish_quiet, service);
-	if (service_backup_begin(service, &service->restore) == 0)
+	r = service_backup_begin(service, &service->restore);
+	if (r == 0)
 		return work_on_restore(service);
+	if (r != -ENOENT)
+		log_error("%s: cannot read its backup: %s", service->name, strerror(-r));
 	r = service_apply_layers(service);
 	service_pin_restore(service);
 	return r;

@@ -137,6 +137,7 @@
 #define LIMIT_TURN_USEC 2000 /* of due timers, then the sockets have their turn */
 #define LIMIT_SLICE_ENTRIES 4096 /* entries handled per loop turn: about 1 ms, budget 10 ms */
 #define LIMIT_COALESCE_USEC 20000 /* a second publication of one service waits this long */
+#define LIMIT_PUBLISH_RETRY_USEC 1000000 /* without memory or descriptors: it may pass soon */
 
 /* Messages. */
 #define LIMIT_JOURNAL_USEC 20000 /* a journal that hangs; the line goes to standard error then */

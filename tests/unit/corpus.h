@@ -1,5 +1,6 @@
 /*
- * The files of a folder of tests/corpus: those called ok-* must be taken, those called bad-* refused.
+ * The files of a folder of tests/corpus: those called ok-* must be taken, those called bad-*
+ * refused.
  */
 #pragma once
 

@@ -118,7 +118,8 @@ static void the_corpus_is_judged_by_its_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(the_corpus_is_judged_by_its_names, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			the_corpus_is_judged_by_its_names, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
