@@ -1,8 +1,8 @@
 /*
- * Makes the Nth call of a family of functions fail, as it fails when memory, descriptors or the disk
- * are used up. Linked into a program in place of those functions (--wrap, see meson.build), so that
- * the sanitizers look on. A test arms it through a page that
- * both have mapped, the file $FAIL_NTH. tests/system/test_failing_calls.py.
+ * Makes the Nth call of a family of functions fail, as it fails when memory, descriptors or the
+ * disk are used up. Linked into a program in place of those functions (--wrap, see meson.build), so
+ * that the sanitizers look on. A test arms it through a page that both have mapped, the file
+ * $FAIL_NTH. tests/system/test_failing_calls.py.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -16,8 +16,9 @@ import time
 
 import pytest
 
-from support.failing import FAMILIES, FailingDaemon
+from support.failing import FAMILIES, FailingDaemon, FailNth
 from support.process import wait_until
+from test_shared_memory import Program
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
@@ -25,8 +26,6 @@ HELLO, STATUS, HISTORY, PIN = 1, 8, 16, 18  # proto/wire.h
 FREEZE, THAW = 1, 2
 
 SEED = int(os.environ.get("CONSULCFG_FAIL_SEED", random.randrange(1 << 32)))
-
-
 STEP = {"memory": 2}
 
 
@@ -195,3 +194,82 @@ def test_day(tmp_path, tree, consulcfg, family):
         wait_until(lambda: steady.get("a") == "9", 10, "who was there all along to have the newest")
     assert len(met) >= 4, met
     running.stop()
+
+
+# --- the library ------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A program with the library inside; program.fail makes its calls fail."""
+    fail = FailNth(tmp_path / "fail-nth-client")
+    monkeypatch.setenv("FAIL_NTH", fail.path)
+
+    def start(service, path):
+        return Program(tmp_path, service, path, timeout_ms=3000, name="../faults/failing-shared-client")
+    start.fail = fail
+    return start
+
+
+def use(client, tree, old, new):
+    """A change of the value, seen or not: every answer is a value that the key had, or an error."""
+    client.ask("fd")
+    client.ask("watch key")
+    client.ask("bind key")
+    client.ask("pin 0")
+    tree.put("config/svc/key", new)
+    client.ask("wait 200")
+    assert client.get("key") in (old, new)
+    client.ask("dispatch")
+    assert client.ask("view 0 key")[0] in (old, new)
+    client.ask("unpin 0")
+    client.ask("info")
+
+
+def each_failure(program, family, path, use_it):
+    """Starts the program again and again; use_it is told which failure it is. The names of what failed."""
+    met = set()
+    for nth in itertools.count(1):
+        program.fail.arm(family, nth)
+        client = program("svc", path)
+        what = f"{family} {nth}, {program.fail.failed}"
+        if client.opened == "ok":
+            use_it(client, nth, what)
+        failed = program.fail.failed
+        program.fail.disarm()
+        assert client.opened == "ok" or failed, f"{what}: {client.opened}"
+        client.close()
+        if failed is None:
+            return met
+        met.add(failed)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_library(daemon, tree, program, family):
+    """Open, a snapshot, a change, a pinned view, an event loop. Afterwards the program has the newest value."""
+    tree.put("config/svc/key", "0")
+    running = daemon(source=tree.source)
+    values = ["0"]
+
+    def use_it(client, nth, what):
+        values.append(str(nth))
+        use(client, tree, *values[-2:])
+        program.fail.disarm()
+        wait_until(lambda: client.get("key") == str(nth), 10, lambda: f"{what}: {client.info()}")
+    met = each_failure(program, family, running.socket, use_it)
+    assert met or family == "files", met
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_library_without_a_daemon(daemon, tree, program, family):
+    """It reads the backup; a program that could not asks again."""
+    tree.put("config/svc/key", "1")
+    running = daemon(source=tree.source)
+    with contextlib.closing(Program(running.tmp_path, "svc", running.socket)) as client:
+        wait_until(lambda: (running.state / "backup/private/svc.1").exists(), 10, "a backup")
+        assert client.get("key") == "1"
+        running.stop()
+
+    def use_it(client, nth, what):
+        assert client.get("key") == "1", what
+        assert client.info()["state"] == "backup", what
+    assert each_failure(program, family, running.socket, use_it) or family == "socket"
