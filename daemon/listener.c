@@ -353,6 +353,11 @@ static int listen_at(struct server *server, const struct place *place, int *lock
 	if (r < 0)
 		return r;
 	r = bind_and_listen(server, &address, place, gid, lock, ret_listener);
+	if (r == -EPERM && place->group)
+		return explain(ret_message, r,
+			"[socket%s%s] group=%s: the daemon may not give %s to this group, of which "
+			"it must be a member; consulcfgd.conf(5) says how",
+			*place->name ? " " : "", place->name, place->group, address.sun_path);
 	if (r < 0)
 		return explain(
 			ret_message, r, "cannot listen on %s: %s", address.sun_path, strerror(-r));
