@@ -45,7 +45,8 @@ KEPT = {  # the same, of what the disk keeps, or is held: there may be nothing
 OPERATORS = {  # the same for what operators alone may do: DENIED for everybody else, and by a further socket
     "ACCEPT": lambda service: struct.pack("<BQ", 0, 0) + service.encode(),
     "RESYNC": lambda service: service.encode(),
-    "PIN": lambda service: struct.pack("<BQB", 2, 0, len(service)) + service.encode() + b"\0\0\0",
+    **{f"PIN {what}": lambda service, number=number: struct.pack("<BQB", number, 0, len(service)) + service.encode() +
+       b"\0" + struct.pack("<H", 1) + b"k" for number, what in enumerate(("FREEZE", "THAW", "OVERRIDE", "CLEAR", "FORGET"), 1)},
 }
 HARMLESS = {"HELLO", "CLOSE", "GENFILE"}  # say nothing about a service that the client may not read
 
@@ -100,9 +101,10 @@ class Client:
 
     def ask(self, name, payload):
         """(status, payload of the reply)"""
-        self.socket.sendall(struct.pack("<IHHI", len(payload), self.ops[name], 0, 1) + payload)
+        number = self.ops[name.split()[0]]
+        self.socket.sendall(struct.pack("<IHHI", len(payload), number, 0, 1) + payload)
         length, op, status, _ = struct.unpack("<IHHI", self._exactly(12))
-        assert op == self.ops[name]
+        assert op == number
         return status, self._exactly(length)
 
     def _exactly(self, size):
@@ -138,11 +140,11 @@ def connect_as(path, uid, gid, groups):
         return socket.socket(fileno=fds[0])
 
 
-def operations():
+def operations(enum="wire_op", prefix="WIRE_"):
     """{name: number} of proto/wire.h"""
     text = (ROOT / "proto/wire.h").read_text()
-    enum = text[text.index("enum wire_op {"):]
-    return {name: int(number) for name, number in re.findall(r"WIRE_([A-Z]+) = (\d+)", enum[:enum.index("};")])}
+    text = text[text.index(f"enum {enum} {{"):]
+    return {name: int(number) for name, number in re.findall(prefix + r"(\w+) = (\d+)", text[:text.index("};")])}
 
 
 @pytest.fixture
@@ -158,7 +160,41 @@ def running(daemon, tree):
 
 
 def test_every_request_of_the_protocol_is_in_the_table():
-    assert set(operations()) == set(READS) | set(KEPT) | set(OPERATORS) | HARMLESS
+    pins = {f"PIN {what}" for what in operations("wire_pin_what", "WIRE_PIN_")}
+    assert (set(operations()) - {"PIN"}) | pins == set(READS) | set(KEPT) | set(OPERATORS) | HARMLESS
+
+
+# What each verb of the tools asks about a service; a new one takes a line here, or a test fails.
+VERBS = {
+    "get": ("SERVICE", "a"), "list": ("SERVICE",), "watch": ("SERVICE",), "exec": ("SERVICE", "--", "env"),
+    "render": ("--once", "SERVICE", "OUTPUT"), "explain": ("SERVICE", "a"), "status": ("SERVICE",), "accept": ("SERVICE",),
+    "resync": ("SERVICE",), "history": ("SERVICE",), "diff": ("SERVICE", "1", "2"), "freeze": ("SERVICE", "previous"), "thaw": ("SERVICE",),
+    "override": ("SERVICE", "a=b"), "forget": ("SERVICE",),
+    "dump": ("BACKUP",),  # asks no daemon: the file is not this user's to read
+}
+OFFLINE = {"check"}  # reads the source itself, as who it is
+REFUSED = {"exec": 125, "dump": 5}  # all others: 4
+
+
+def test_every_verb_is_in_the_table():
+    text = (ROOT / "meson.build").read_text()
+    assert set(re.findall(r"'(\w+)'", re.search(r"foreach verb : \[(.*?)\]", text)[1])) == set(VERBS) | OFFLINE
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_is_denied_to_a_stranger(running, tree, verb):
+    tree.put("config/closed/a", "5ca1ab1e")
+    running.wait_value("closed", "a", "5ca1ab1e")
+    running.short.chmod(0o755)
+    output = running.short / "output"
+    backup = running.state / "backup/private/closed.1"
+    wait_until(backup.exists, 10, "a backup")
+    names = {"SERVICE": "closed", "OUTPUT": os.fspath(output), "BACKUP": os.fspath(backup)}
+    words = [names.get(word, word) for word in VERBS[verb]]
+    stranger = ("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups")
+    done = running.cli(verb, *words, wrapper=stranger, timeout=10)
+    assert done.returncode == REFUSED.get(verb, 4), done
+    assert b"5ca1ab1e" not in done.stdout + done.stderr and not output.exists()
 
 
 @pytest.mark.parametrize("who", CLIENTS)
@@ -319,6 +355,29 @@ def test_a_further_socket_has_its_own_mode_and_group(daemon, tree):
     made.start()
     found = (made.runtime / "web").stat()
     assert (found.st_mode & 0o777, found.st_gid) == (0o620, GAMES.pw_gid)
+
+
+def unprivileged(daemon, tree, *groups):
+    """A daemon of a user without any rights, whose sockets are to belong to the group games."""
+    made = daemon(source=tree.source, start=False, config="[socket]\ngroup=games\nmode=0660\n",
+                  wrapper=("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", *groups))
+    for path in (made.short, made.runtime, made.state):
+        os.chown(path, STRANGER, STRANGER)
+    return made
+
+
+def test_a_daemon_gives_its_socket_to_a_group_of_which_it_is_a_member(daemon, tree):
+    made = unprivileged(daemon, tree, f"--groups={GAMES.pw_gid}")
+    made.start()
+    found = made.socket.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (STRANGER, GAMES.pw_gid, 0o660)
+    assert (made.state / "backup/open").stat().st_gid == GAMES.pw_gid
+
+
+def test_a_daemon_that_is_no_member_says_what_to_do(daemon, tree):
+    done = unprivileged(daemon, tree, "--clear-groups").refuse()
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1].startswith("consulcfgd: [socket] group=games: the daemon may not give")
 
 
 def test_user_of_another_user_namespace_is_who_it_is_outside(running):
