@@ -59,34 +59,6 @@ static bool may_read(struct session *session, const char *name, size_t name_len)
 	return access_may_read(session->server->config, &session->peer, service);
 }
 
-static void refuse_opening(const struct request *request, int error)
-{
-	const struct reply *reply = &request->reply;
-	const struct session *session = reply->session;
-	const struct user *user = session->user;
-
-	if (error == -EMFILE)
-		reply_text(reply, WIRE_LIMIT,
-			"this connection keeps %d services open; close one first",
-			LIMIT_SESSION_SERVICES);
-	else if (error == -EDQUOT && user->n_absent >= LIMIT_ABSENT_PER_USER)
-		reply_text(reply, WIRE_LIMIT,
-			"user %u has %d services without keys open; close one first",
-			(unsigned)user->uid, LIMIT_ABSENT_PER_USER);
-	else if (error == -EDQUOT)
-		reply_text(reply, WIRE_LIMIT,
-			"user %u has %d services open that have not loaded; wait, or close one",
-			(unsigned)user->uid, LIMIT_LOADING_PER_USER);
-	else if (error == -ENOBUFS)
-		reply_text(reply, WIRE_LIMIT,
-			"the daemon serves max_services=%u services already; raise it in "
-			"consulcfgd.conf",
-			session->server->config->max_services);
-	else
-		reply_text(reply, WIRE_INTERNAL, "cannot open %.*s: %s",
-			(int)request->wire.service_len, request->wire.service, strerror(-error));
-}
-
 static void close_opened(struct session *session, struct opened *opened)
 {
 	pending_close(opened);
@@ -131,7 +103,7 @@ static bool take_service(struct request *request)
 	session_spend(session, COST_OPEN);
 	r = opened_new(session, name, len, hide, &request->opened);
 	if (r < 0)
-		refuse_opening(request, r);
+		reply_not_opened(&request->reply, name, len, r);
 	return r == 0;
 }
 

@@ -125,6 +125,33 @@ void reply_denied(const struct reply *reply, const char *service, size_t service
 		(unsigned)reply->session->peer.uid, (int)service_len, service);
 }
 
+void reply_not_opened(const struct reply *reply, const char *service, size_t service_len, int error)
+{
+	const struct session *session = reply->session;
+	const struct user *user = session->user;
+
+	if (error == -EMFILE)
+		reply_text(reply, WIRE_LIMIT,
+			"this connection keeps %d services open; close one first",
+			LIMIT_SESSION_SERVICES);
+	else if (error == -EDQUOT && user->n_absent >= LIMIT_ABSENT_PER_USER)
+		reply_text(reply, WIRE_LIMIT,
+			"user %u has %d services without keys open; close one first",
+			(unsigned)user->uid, LIMIT_ABSENT_PER_USER);
+	else if (error == -EDQUOT)
+		reply_text(reply, WIRE_LIMIT,
+			"user %u has %d services open that have not loaded; wait, or close one",
+			(unsigned)user->uid, LIMIT_LOADING_PER_USER);
+	else if (error == -ENOBUFS)
+		reply_text(reply, WIRE_LIMIT,
+			"the daemon serves max_services=%u services already; raise it in "
+			"consulcfgd.conf",
+			session->server->config->max_services);
+	else
+		reply_text(reply, WIRE_INTERNAL, "cannot open %.*s: %s", (int)service_len, service,
+			strerror(-error));
+}
+
 void reply_value(const struct reply *reply, const void *head, size_t head_len,
 	struct snapshot *snapshot, const struct record *record)
 {

@@ -33,6 +33,9 @@ void reply_snapshot(const struct reply *reply, struct service *service);
 void reply_keep(const struct reply *reply, struct service *service);
 void reply_no_data(const struct reply *reply, const struct service *service);
 void reply_denied(const struct reply *reply, const char *service, size_t service_len);
+/* What opened_new() said. */
+void reply_not_opened(
+	const struct reply *reply, const char *service, size_t service_len, int error);
 
 /* A head of bytes and a value of the snapshot, which is not copied when it is large. */
 void reply_value(const struct reply *reply, const void *head, size_t head_len,

@@ -5,7 +5,7 @@ import pathlib
 import struct
 
 HELLO, OPEN, CLOSE, GET, MGET, LIST, WATCH, STATUS, FETCH, GENFILE, ACCEPT, RESYNC, EXPLAIN = range(1, 14)
-HISTORY, RECALL, PIN = range(16, 19)
+HISTORY, RECALL, PIN, PREVIEW = range(16, 20)
 FOREVER = 0xFFFFFFFF
 
 
@@ -61,6 +61,7 @@ FRAMES = {
     "ok-pin-override": frame(PIN, pin(3, b"db/url", b"postgres://spare")),
     "ok-pin-clear": frame(PIN, pin(4, b"db/url")),
     "ok-pin-forget": frame(PIN, pin(5)),
+    "ok-preview": frame(PREVIEW, b"billing"),
     "ok-largest": frame(GET, name(b"s") + b"k" * (65536 - 2)),
     "ok-highest-tag": frame(CLOSE, b"billing", tag=0xFFFFFFFF),
     "bad-empty": b"",
@@ -72,7 +73,7 @@ FRAMES = {
     "bad-status-in-request": frame(CLOSE, b"billing", status=1),
     "bad-op-zero": frame(0),
     "bad-op-between": frame(EXPLAIN + 1, b"billing"),
-    "bad-op-next": frame(PIN + 1, pin(1)),
+    "bad-op-next": frame(PREVIEW + 1, b"billing"),
     "bad-op-highest": frame(0xFFFF),
     "bad-hello-short": frame(HELLO, b"\x01\x00\x01\x00\x01\x00\x00"),
     "bad-hello-empty": frame(HELLO),
