@@ -158,14 +158,16 @@ static void write_many(const struct tidings *tidings)
 			tidings->n_trees, words, served);
 }
 
-static void write_end(enum trouble_kind kind, const char *whose, const char *why)
+/* Of one tree, by its prefix, or of as many as `whose` says. */
+static void write_end(
+	enum trouble_kind kind, const char *prefix, const char *whose, const char *why)
 {
 	if (kind == TROUBLE_HELD)
-		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_TREE_RELEASED), "%s: no longer held: %s",
-			whose, why);
+		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_TREE_RELEASED, .prefix = prefix),
+			"%s: no longer held: %s", prefix ? prefix : whose, why);
 	else
-		log_event(LOG_LEVEL_INFO, ABOUT(LOG_SOURCE_UP), "%s: the source answers again",
-			whose);
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_SOURCE_UP, .prefix = prefix),
+			"%s: the source answers again", prefix ? prefix : whose);
 }
 
 static void write_end_of_some(enum trouble_kind kind, const struct trouble *trouble)
@@ -173,7 +175,7 @@ static void write_end_of_some(enum trouble_kind kind, const struct trouble *trou
 	char whose[60];
 
 	snprintf(whose, sizeof(whose), "%u prefixes, not %u", trouble->n_over, trouble->n);
-	write_end(kind, whose, "consulcfg-status names those that are");
+	write_end(kind, NULL, whose, "consulcfg-status names those that are");
 }
 
 static void write_end_of_all(enum trouble_kind kind, const struct trouble *trouble, const char *why)
@@ -181,7 +183,7 @@ static void write_end_of_all(enum trouble_kind kind, const struct trouble *troub
 	char whose[60];
 
 	snprintf(whose, sizeof(whose), "all of %u prefixes", trouble->n_most);
-	write_end(kind, whose, why);
+	write_end(kind, NULL, whose, why);
 }
 
 /* Telling -------------------------------------------------------------------------------------- */
@@ -291,7 +293,7 @@ void trouble_end(
 	trouble->n_over++;
 	if (trouble->n == 1 && trouble->n_told > 0) {
 		if (trouble->n_most == 1)
-			write_end(kind, tree->prefix, why);
+			write_end(kind, tree->prefix, NULL, why);
 		else
 			write_end_of_all(kind, trouble, why);
 	}

@@ -197,7 +197,7 @@ def large(daemon, double, service_name, prefix):
     wait_backup(running, service_name, 20)
     old = running.service(service_name)["generation"]
     double.put(prefix + "a", "new")
-    running.wait_value(service_name, "a", "new")
+    running.wait_value(service_name, "a", "new", 40)  # a body of 64 MB from a double in Python
     wait_backup(running, service_name, 20)
     watcher.kill9()
     running.stop()
