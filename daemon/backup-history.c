@@ -23,14 +23,15 @@ int backup_history_open(struct backups *backups, const char *service, uint64_t g
 	return directory < 0 ? -ENOENT : history_open(directory, service, generation);
 }
 
-int backup_history_find(struct backups *backups, const char *service, const char *target,
-	uint64_t current, uint64_t *ret_generation)
+int backup_history_find(struct backups *backups, const char *service,
+	const struct backup_identity *identity, const char *target, uint64_t current,
+	uint64_t *ret_generation)
 {
 	int directory = directory_of(backups);
 
 	if (directory < 0)
 		return -ENOENT;
-	return history_find(directory, service, target, current, ret_generation);
+	return history_find(directory, service, identity, target, current, ret_generation);
 }
 
 int backup_history_load(struct backups *backups, const char *service, uint64_t generation,

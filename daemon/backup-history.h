@@ -8,8 +8,9 @@
 
 int backup_history_list(struct backups *backups, const char *service, struct json *json);
 int backup_history_open(struct backups *backups, const char *service, uint64_t generation);
-int backup_history_find(struct backups *backups, const char *service, const char *target,
-	uint64_t current, uint64_t *ret_generation);
+int backup_history_find(struct backups *backups, const char *service,
+	const struct backup_identity *identity, const char *target, uint64_t current,
+	uint64_t *ret_generation);
 
 /* Begins to load a generation, see backup_load_new(). */
 int backup_history_load(struct backups *backups, const char *service, uint64_t generation,

@@ -8,8 +8,9 @@
 
 /* One file. */
 struct entry {
-	uint64_t generation, published_at, confirmed_at, index;
-	uint64_t digest, n_entries, size;
+	uint64_t generation, digest, n_entries, size;
+	struct backup_format format;
+	uint8_t tail[BACKUP_TAIL];
 };
 
 typedef bool (*entry_fn)(const struct entry *entry, void *userdata);
@@ -28,23 +29,16 @@ static int newest_first(const struct dirent **a, const struct dirent **b)
 /* A file that cannot be believed is passed over. */
 static bool read_entry(int history, const char *name, struct entry *ret_entry)
 {
-	uint8_t tail[BACKUP_TAIL];
-	struct backup_format format;
 	struct image_header header;
 	AUTO_CLOSE int fd = -1;
 
-	if (backup_load_peek(history, name, tail, &format, &fd) < 0 ||
+	if (backup_load_peek(history, name, ret_entry->tail, &ret_entry->format, &fd) < 0 ||
 		pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header))
 		return false;
-	*ret_entry = (struct entry){
-		.generation = le64_get(format.footer.generation),
-		.published_at = le64_get(format.footer.published_at),
-		.confirmed_at = le64_get(format.footer.confirmed_at),
-		.index = le64_get(format.footer.index),
-		.digest = le64_get(header.digest),
-		.n_entries = le64_get(header.n_entries),
-		.size = le64_get(header.size),
-	};
+	ret_entry->generation = le64_get(ret_entry->format.footer.generation);
+	ret_entry->digest = le64_get(header.digest);
+	ret_entry->n_entries = le64_get(header.n_entries);
+	ret_entry->size = le64_get(header.size);
 	return true;
 }
 
@@ -101,15 +95,16 @@ struct listing_of_entries {
 static bool put_entry(const struct entry *entry, void *userdata)
 {
 	struct listing_of_entries *listing = userdata;
+	const struct backup_footer *footer = &entry->format.footer;
 	struct json *json = listing->json;
 
 	if (listing->n++ > 0)
 		json_next(json);
 	json_begin_object(json);
 	put_uint(json, "generation", entry->generation);
-	put_time(json, "published", entry->published_at);
-	put_time(json, "confirmed", entry->confirmed_at);
-	put_uint(json, "index", entry->index);
+	put_time(json, "published", le64_get(footer->published_at));
+	put_time(json, "confirmed", le64_get(footer->confirmed_at));
+	put_uint(json, "index", le64_get(footer->index));
 	json_key(json, "digest");
 	json_hex(json, entry->digest);
 	put_uint(json, "keys", entry->n_entries);
@@ -137,8 +132,10 @@ int history_open(int directory, const char *service, uint64_t generation)
 }
 
 struct search {
+	const struct backup_identity *identity;
 	uint64_t generation, before, digest, below;
 	uint64_t found; /* 0: nothing */
+	bool has_foreign; /* one that is of something else */
 };
 
 static bool look_at(const struct entry *entry, void *userdata)
@@ -146,10 +143,16 @@ static bool look_at(const struct entry *entry, void *userdata)
 	struct search *search = userdata;
 
 	if ((search->generation != 0 && entry->generation != search->generation) ||
-		(search->before != 0 && entry->published_at >= search->before) ||
+		(search->before != 0 &&
+			le64_get(entry->format.footer.published_at) >= search->before) ||
 		(search->digest != 0 && entry->digest != search->digest) ||
 		(search->below != 0 && entry->generation >= search->below))
 		return true;
+	if (!backup_format_has_identity(
+		    &entry->format, search->identity->names, search->identity->size)) {
+		search->has_foreign = true;
+		return true;
+	}
 	search->found = entry->generation;
 	return false;
 }
@@ -163,10 +166,10 @@ static bool parse_number(const char *text, int base, uint64_t *ret_number)
 	return *text >= '0' && errno == 0 && *end == '\0' && *ret_number != 0;
 }
 
-int history_find(int directory, const char *service, const char *target, uint64_t current,
-	uint64_t *ret_generation)
+int history_find(int directory, const char *service, const struct backup_identity *identity,
+	const char *target, uint64_t current, uint64_t *ret_generation)
 {
-	struct search search = { 0 };
+	struct search search = { .identity = identity };
 	bool is_valid;
 	int r;
 
@@ -188,7 +191,7 @@ int history_find(int directory, const char *service, const char *target, uint64_
 	if (r < 0)
 		return r;
 	if (search.found == 0)
-		return -ENOENT;
+		return search.has_foreign ? -EXDEV : -ENOENT;
 	*ret_generation = search.found;
 	return 0;
 }

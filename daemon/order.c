@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 
-#include "daemon/backup-history.h"
 #include "daemon/backup-pins.h"
 #include "daemon/errand.h"
 #include "daemon/recall.h"
+#include "daemon/service-backup.h"
 #include "daemon/service-pin.h"
 #include "daemon/service-publish.h"
 #include "proto/key.h"
@@ -46,6 +46,10 @@ static void refuse(const struct reply *reply, const char *service, int error)
 			"%s: nothing like that; consulcfg-history and consulcfg-status show what "
 			"there is",
 			service);
+		break;
+	case -EXDEV:
+		reply_text(reply, WIRE_NO_KEY,
+			"%s: that generation is of another cluster or other prefixes", service);
 		break;
 	case -EINVAL:
 		reply_text(reply, WIRE_BAD_NAME,
@@ -187,8 +191,7 @@ static int freeze(struct order *order)
 
 	if (!service->snapshot)
 		return -ENODATA;
-	r = backup_history_find(
-		service->backups, service->name, order->key, service->generation, &generation);
+	r = service_backup_find(service, order->key, service->generation, &generation);
 	if (r == 0)
 		r = recall_new(server_of(order)->loop, service->backups, service->name, generation,
 			on_recalled, order, &order->recall);

@@ -2,9 +2,12 @@
 
 #include <stdio.h>
 
+#include "daemon/backup-history.h"
+#include "daemon/recall.h"
 #include "daemon/service-pin.h"
 #include "daemon/service-publish.h"
 #include "daemon/service-state.h"
+#include "proto/hash.h"
 
 #define PLACES 5 /* of an identity, in front of the prefixes */
 
@@ -17,7 +20,7 @@ static bool is_wanted(const struct service *service, const struct config *config
 
 /* Everything that makes these contents those of this service. */
 static int make_names(const struct config *config, const char *service, char *const prefixes[],
-	unsigned n_prefixes, char ret_names[LIMIT_BACKUP_NAMES], size_t *ret_size)
+	unsigned n_prefixes, struct backup_identity *ret_identity)
 {
 	bool is_consul = config->source == CONFIG_SOURCE_CONSUL;
 	const char *parts[PLACES + LIMIT_LAYERS] = { service };
@@ -35,31 +38,70 @@ static int make_names(const struct config *config, const char *service, char *co
 	}
 	for (unsigned i = 0; i < n_prefixes; i++)
 		parts[PLACES + i] = prefixes[i];
-	return backup_format_names(parts, PLACES + n_prefixes, ret_names, ret_size);
+	return backup_format_names(
+		parts, PLACES + n_prefixes, ret_identity->names, &ret_identity->size);
+}
+
+/* As it is configured now. The number of layers or -errno. */
+static int identify(const struct service *service, struct backup_identity *ret_identity)
+{
+	const struct config *config = service->config;
+	char *prefixes[LIMIT_LAYERS];
+	int n = config_layers(config, service->name, prefixes), r;
+
+	if (n < 0)
+		return n;
+	r = make_names(config, service->name, prefixes, (unsigned)n, ret_identity);
+	for (int i = 0; i < n; i++)
+		free(prefixes[i]);
+	return r < 0 ? r : n;
+}
+
+int service_backup_find(const struct service *service, const char *target, uint64_t current,
+	uint64_t *ret_generation)
+{
+	struct backup_identity identity;
+	int r = identify(service, &identity);
+
+	return r < 0 ? r
+		     : backup_history_find(service->backups, service->name, &identity, target,
+			       current, ret_generation);
+}
+
+/* What is served stays until there is something else, but is not what the layers now say. */
+void service_backup_identify(struct service *service)
+{
+	struct backup_identity identity;
+	uint64_t hash;
+
+	if (!service->backups || identify(service, &identity) < 0)
+		return;
+	hash = hash_chain(0, identity.names, identity.size);
+	if (hash == service->identity)
+		return;
+	if (service->snapshot || service->restore)
+		service->is_foreign = true;
+	service->recall = recall_free(service->recall);
+	service->identity = hash;
 }
 
 int service_backup_begin(struct service *service, struct restore **ret_restore)
 {
-	const struct config *config = service->config;
-	char *prefixes[LIMIT_LAYERS];
-	char names[LIMIT_BACKUP_NAMES];
-	size_t size;
-	int n, r;
+	struct backup_identity identity;
+	int n;
 
-	if (!service->backup || !is_wanted(service, config))
+	if (!service->backup || !is_wanted(service, service->config))
 		return -ENOENT;
-	n = config_layers(config, service->name, prefixes);
-	if (n < 0)
-		return n;
-	r = make_names(config, service->name, prefixes, (unsigned)n, names, &size);
-	for (int i = 0; i < n; i++)
-		free(prefixes[i]);
-	return r < 0 ? r : restore_new(service->backup, names, size, (unsigned)n, ret_restore);
+	n = identify(service, &identity);
+	return n < 0 ? n
+		     : restore_new(service->backup, identity.names, identity.size, (unsigned)n,
+			       ret_restore);
 }
 
 static int make_facts(const struct service *service, struct backup_facts *ret_facts)
 {
-	char names[LIMIT_BACKUP_NAMES], *prefixes[LIMIT_LAYERS];
+	struct backup_identity identity;
+	char *prefixes[LIMIT_LAYERS];
 	struct backup_facts facts = {
 		.confirmed_at = loop_now() - service_state_age_usec(service),
 		.index = service_state_index(service),
@@ -74,14 +116,14 @@ static int make_facts(const struct service *service, struct backup_facts *ret_fa
 	}
 	if (service->n_layers == 1 && service->layers[0].tree->content)
 		facts.flags_digest = service->layers[0].tree->content->flags_digest;
-	r = make_names(service->config, service->name, prefixes, service->n_layers, names,
-		&facts.names_size);
+	r = make_names(service->config, service->name, prefixes, service->n_layers, &identity);
 	if (r < 0)
 		return r;
-	facts.names = malloc(facts.names_size);
+	facts.names = malloc(identity.size);
 	if (!facts.names)
 		return -ENOMEM;
-	memcpy(facts.names, names, facts.names_size);
+	facts.names_size = identity.size;
+	memcpy(facts.names, identity.names, identity.size);
 	*ret_facts = facts;
 	return 0;
 }
@@ -94,7 +136,7 @@ void service_backup_keep(struct service *service)
 
 	/* What the layers have now is not what is served where that was refused. */
 	if (!backups || (service->refusal != 0 && !service_pin_is_frozen(service)) ||
-		!service->snapshot || service->n_layers == 0 ||
+		!service->snapshot || service->is_foreign || service->n_layers == 0 ||
 		!is_wanted(service, service->config))
 		return;
 	/* Names are free to invent: what never had a key leaves no file. */

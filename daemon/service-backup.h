@@ -13,6 +13,13 @@
  */
 int service_backup_begin(struct service *service, struct restore **ret_restore);
 
+/* Which generation an operator or the daemon means, of those that belong to the service as it is
+ * configured; see history_find(). */
+int service_backup_find(const struct service *service, const char *target, uint64_t current,
+	uint64_t *ret_generation);
+/* The service may be configured anew. */
+void service_backup_identify(struct service *service);
+
 /* The published contents are to be kept, where that is news. */
 void service_backup_note(struct service *service);
 

@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 
-#include "daemon/backup-history.h"
 #include "daemon/backup-pins.h"
 #include "daemon/log.h"
 #include "daemon/recall.h"
+#include "daemon/service-backup.h"
 #include "daemon/service-publish.h"
 #include "daemon/services.h"
 
@@ -130,7 +130,7 @@ void service_pin_load(struct service *service)
 static void end_freeze(struct service *service, int error)
 {
 	log_error("%s: what it is frozen at is gone (%s): it is frozen no more", service->name,
-		strerror(-error));
+		error == -EXDEV ? "it is of another cluster or other prefixes" : strerror(-error));
 	service->pins->is_frozen = false;
 	service->pins->version++;
 	save(service);
@@ -150,7 +150,7 @@ static int find_frozen(const struct service *service, uint64_t *ret_generation)
 
 	snprintf(target, sizeof(target), "digest:%016llx",
 		(unsigned long long)service->pins->frozen_digest);
-	return backup_history_find(service->backups, service->name, target, 0, ret_generation);
+	return service_backup_find(service, target, 0, ret_generation);
 }
 
 static void on_frozen(void *userdata, struct snapshot *snapshot, int error)

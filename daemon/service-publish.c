@@ -1,6 +1,5 @@
 #include "daemon/service-publish.h"
 
-#include "daemon/backup-history.h"
 #include "daemon/log.h"
 #include "daemon/publication.h"
 #include "daemon/recall.h"
@@ -126,6 +125,7 @@ static void replace_snapshot(struct service *service, struct snapshot *snapshot)
 	if (service->snapshot && *service->name != SERVICE_HIDDEN)
 		changes_note(service->services->changes, service->name, service->snapshot, snapshot,
 			service_state_index(service));
+	service->is_foreign = false;
 	announcer_put_aside(service->services->announcer, service->snapshot);
 	service->snapshot = snapshot;
 	service->is_pinned = service_pin_is_there(service);
@@ -171,6 +171,7 @@ static int finish_publication(struct service *service)
 	if (service->snapshot && is_as_restored(service, &snapshot->image)) {
 		snapshot_unref(snapshot);
 		service->is_restored = false;
+		service->is_foreign = false;
 		return 0;
 	}
 	replace_snapshot(service, snapshot);
@@ -247,12 +248,11 @@ static void recall_newest(struct service *service)
 
 	if (service->recall)
 		return;
-	r = backup_history_find(
-		service->backups, service->name, "previous", UINT64_MAX, &generation);
+	r = service_backup_find(service, "previous", UINT64_MAX, &generation);
 	if (r == 0)
 		r = recall_new(service->services->loop, service->backups, service->name, generation,
 			on_newest, service, &service->recall);
-	if (r < 0 && r != -ENOENT)
+	if (r < 0 && r != -ENOENT && r != -EXDEV)
 		say_unreadable(service, r);
 }
 

@@ -20,7 +20,8 @@ static bool needs_publication(const struct service *service)
 	/* The same would be refused again. */
 	if (service->refusal == -EKEYREJECTED || service->refusal == -EFBIG)
 		return false;
-	if (!service->snapshot || service->refusal != 0)
+	if (!service->snapshot || service->refusal != 0 ||
+		(service->is_foreign && !service_pin_is_frozen(service)))
 		return true;
 	return service->is_restored && (service->n_layers > 1 || service->judge.source ||
 					       service->seen_generation > service->generation ||
@@ -157,6 +158,7 @@ int service_apply_layers(struct service *service)
 	if (has_others < 0)
 		return has_others;
 	r = 0;
+	service_backup_identify(service);
 	n = config_layers(service->services->config, service->name, prefixes);
 	if (n < 0)
 		return n;
@@ -198,7 +200,7 @@ static int end_restore(struct service *service)
 	int r = service_apply_layers(service);
 
 	(void)backup_is_known(service->backup, &confirmed_at);
-	for (unsigned i = 0; i < service->n_layers; i++) {
+	for (unsigned i = 0; !service->is_foreign && i < service->n_layers; i++) {
 		struct kvset *set = restore_take_layer(restore, i);
 
 		if (set || service->is_restored)
@@ -248,6 +250,7 @@ static int start_layers(struct service *service)
 	int r;
 
 	service_pin_load(service);
+	service_backup_identify(service);
 	service->backup = backups_find(service->backups, service->name);
 	backup_set_used(service->backup, true);
 	backup_listen(service->backup, service_publish_quiet, service);

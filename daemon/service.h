@@ -94,6 +94,8 @@ struct service {
 	struct backup *backup; /* NULL: none yet */
 	struct restore *restore; /* under way, the layers wait for it; or NULL */
 	struct loop_timer *restore_timer;
+	uint64_t identity; /* a hash: what backups must be of, as it is configured */
+	bool is_foreign; /* the snapshot is of what the service was configured to be before */
 	bool is_restored; /* the snapshot is a backup's, and the source has not confirmed it */
 	uint64_t restored_at; /* when it had, loop_now() time; may lie before the clock began */
 	uint64_t seen_generation; /* the highest that a client held when this was from a backup */

@@ -59,6 +59,12 @@ struct backup_format {
 	size_t names_size;
 };
 
+/* Names that a backup must have, the service's aside. */
+struct backup_identity {
+	char names[LIMIT_BACKUP_NAMES];
+	size_t size;
+};
+
 /* The clocks of this moment, and which boot it is. */
 struct backup_clock {
 	uint64_t realtime_usec, boottime_usec;

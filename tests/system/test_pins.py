@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support.process import wait_until
+from support.process import holds_for, wait_until
 from test_backup import away, back, backup_path, wait_backup
 from test_shared_memory import Program
 
@@ -273,3 +273,73 @@ def test_backups_of_services_that_left_expire(daemon, tree, service_name):
     wait_until(lambda: not backup_path(running, service_name).exists(), 15, "it to expire")
     assert backup_path(running, "stays").exists() and watcher.running
     running.wait_log("nobody uses it any more")
+
+
+# --- what belongs to another source -----------------------------------------------------------------------------------
+
+@pytest.fixture
+def moved(daemon, tree, service_name):
+    """A daemon that is told to read from other prefixes than those its disk knows; the source is away."""
+    running = daemon(source=tree.source, config="[service *]\nlayers=test/{service}/\n")
+    running.watcher = running.watch(service_name)
+    for value in "1", "2":
+        tree.put(f"test/{service_name}/db", value)
+        running.wait_value(service_name, "db", value)
+        wait_backup(running, service_name)
+    running.numbers = [entry["generation"] for entry in history(running, service_name)]
+    away(tree)
+    return running
+
+
+PROD = "[service *]\nlayers=prod/{service}/\n"
+
+
+def served(running, service):
+    done = running.cli("get", "-t", "0", service, "db")
+    return done.stdout if done.returncode == 0 else done.returncode
+
+
+def files_of(running, service, text):
+    """What the disk keeps under the service's name that has this text in it."""
+    found = subprocess.run(["grep", "-rlaF", text, running.state / "backup", running.state / "history"],
+                           stdout=subprocess.PIPE, check=False).stdout.decode().split()
+    return [path for path in found if service in path]
+
+
+def test_history_of_other_prefixes_is_not_served_to_whoever_says_something(moved, tree, service_name):
+    moved.stop()
+    moved.config = PROD
+    moved.start()
+    assert served(moved, service_name) == 3
+    moved.cli("override", service_name, "log=debug")
+    moved.cli("override", "--clear", service_name)
+    moved.cli("override", "--for", "1s", service_name, "log=debug")
+    wait_until(lambda: moved.knows(service_name) and moved.service(service_name)["overrides"] == 0, 10, "the end of it")
+    for target in [str(number) for number in moved.numbers] + ["previous"]:
+        assert moved.cli("freeze", service_name, target).returncode in (1, 3)
+    holds_for(lambda: served(moved, service_name) == 3, 0.5, "nothing to be served")
+    assert not files_of(moved, service_name, "prod/")
+    back(tree)
+    tree.put(f"prod/{service_name}/db", "3")
+    moved.wait_value(service_name, "db", "3")
+    done = moved.cli("freeze", service_name, str(moved.numbers[0]))
+    assert done.returncode == 1 and b"nothing" not in done.stdout
+    assert served(moved, service_name) == b"3\n"
+
+
+def test_what_is_frozen_over_a_change_of_prefixes_is_not_kept_as_theirs(moved, tree, service_name):
+    """It is served on: nobody thawed it. It is no backup of what the service is now."""
+    back(tree)
+    moved.wait_state(service_name, "live")
+    moved.cli("freeze", service_name, str(moved.numbers[-1]), check=True)
+    moved.wait_value(service_name, "db", "1")
+    tree.put(f"prod/{service_name}/db", "3")
+    moved.reload(PROD + "[services]\nresync=1s\n")
+    wait_until(lambda: files_of(moved, service_name, "prod/"), 10, "what the source says in the history")
+    holds_for(lambda: not [path for path in files_of(moved, service_name, "prod/") if "/history/" not in path], 3,
+              "the backup")
+    assert served(moved, service_name) == b"1\n"
+    moved.cli("thaw", service_name, check=True)
+    moved.wait_value(service_name, "db", "3")
+    wait_until(lambda: [path for path in files_of(moved, service_name, "prod/") if "/history/" not in path], 10,
+               "the backup")
