@@ -189,14 +189,16 @@ static int preload(struct services *services, const char *name)
 int services_configure(struct services *services, const struct config *config)
 {
 	struct service *service;
-	int r;
+	int r, first = 0;
 
 	services->config = config;
-	RB_FOREACH (service, service_table, &services->table) {
+	/* All of them first: the one before is about to be freed, whatever fails here. */
+	RB_FOREACH (service, service_table, &services->table)
 		service->config = config;
+	RB_FOREACH (service, service_table, &services->table) {
 		r = service_apply_layers(service);
-		if (r < 0)
-			return r;
+		if (first == 0)
+			first = r;
 		if (service->is_preloaded && !is_preloaded(config, service->name)) {
 			service->is_preloaded = false;
 			service_unwant(service);
@@ -204,10 +206,10 @@ int services_configure(struct services *services, const struct config *config)
 	}
 	for (unsigned i = 0; i < config->n_preload; i++) {
 		r = preload(services, config->preload[i]);
-		if (r < 0)
-			return r;
+		if (first == 0)
+			first = r;
 	}
-	return 0;
+	return first;
 }
 
 /* Whoever opens names and closes them again must not keep others from theirs. */

@@ -388,6 +388,31 @@ static void a_reload_while_a_publication_is_due_waits_for_the_new_layers(void **
 	services_configure(f->services, &f->config);
 }
 
+static void a_reload_that_fails_for_one_reaches_all_others(void **state)
+{
+	struct fixture *f = *state;
+	struct service *first = want(f, "first"), *second = want(f, "second");
+	char lock[] = "a", *locks[] = { lock };
+	struct config_rule rules[] = {
+		{ .glob = (char[]){ "first" }, .layers = { (char[]){ "new/" } }, .n_layers = 1 },
+		{ .glob = (char[]){ "*" }, .lock = locks, .n_lock = 1 },
+	};
+	struct config config = f->config;
+
+	config.rules = rules;
+	config.n_rules = ARRAY_SIZE(rules);
+	f->fake.fail_start = EMFILE;
+	assert_int_equal(services_configure(f->services, &config), -EMFILE);
+	/* The one before is freed. */
+	assert_ptr_equal(first->config, &config);
+	assert_ptr_equal(second->config, &config);
+	assert_int_equal(second->locks.n, 1);
+	f->fake.fail_start = 0;
+	service_unwant(first);
+	service_unwant(second);
+	services_configure(f->services, &f->config);
+}
+
 static void a_reload_locks_keys(void **state)
 {
 	struct fixture *f = *state;
@@ -505,6 +530,7 @@ int main(void)
 		TEST(an_image_over_the_limit_keeps_the_last_good_one),
 		TEST(a_reload_changes_layers_and_keeps_trees_that_stay),
 		TEST(a_reload_while_a_publication_is_due_waits_for_the_new_layers),
+		TEST(a_reload_that_fails_for_one_reaches_all_others),
 		TEST(a_reload_locks_keys),
 		TEST(a_layer_of_many_services_is_published_in_turns),
 		TEST(preloaded_services_live_without_users),
