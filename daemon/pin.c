@@ -58,7 +58,7 @@ int pins_override(struct pins *pins, const char *key, size_t key_len, const char
 	struct list *at = pins->overrides.next;
 	struct pin *pin;
 
-	if (pins->n_overrides >= LIMIT_PINS)
+	if (pins->n_overrides >= LIMIT_PINS && !pins_find(pins, key, key_len))
 		return -ENOBUFS;
 	pin = calloc(1, sizeof(*pin));
 	if (!pin)

@@ -147,6 +147,9 @@ static void overrides_have_a_limit(void **state)
 		set(&pins, key, "", &endless);
 	}
 	assert_int_equal(pins_override(&pins, "more", 4, "", 0, &endless), -ENOBUFS);
+	set(&pins, "key7", "another", &endless);
+	assert_int_equal(pins.n_overrides, LIMIT_PINS);
+	assert_string_equal(pins_find(&pins, "key7", 4)->value, "another");
 	pins_done(&pins);
 }
 
