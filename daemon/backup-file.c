@@ -109,12 +109,14 @@ static void prune(int history, unsigned keep)
 		free(entries);
 }
 
-/* The same file under a second name, which takes the place of the same generation's before. */
+/* The same file under a second name, but where the history has that generation already: what it has
+ * stays as it was published. */
 static int record(const struct state_directory *directory, int place, const char *temporary,
 	bool must_sync, struct backup_job *job)
 {
 	AUTO_CLOSE int history = -1;
 	char name[32];
+	bool is_there;
 
 	if (mkdirat(directory->fds[STATE_HISTORY], job->service, 0700) < 0 && errno != EEXIST)
 		return fail(job, "mkdir", -errno);
@@ -125,9 +127,10 @@ static int record(const struct state_directory *directory, int place, const char
 	(void)unlinkat(history, TEMPORARY, 0);
 	snprintf(name, sizeof(name), HISTORY_NAME,
 		(unsigned long long)le64_get(job->footer.generation));
-	if (linkat(place, temporary, history, TEMPORARY, 0) < 0)
+	is_there = faccessat(history, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	if (!is_there && linkat(place, temporary, history, TEMPORARY, 0) < 0)
 		return fail(job, "link", -errno);
-	if (renameat(history, TEMPORARY, history, name) < 0)
+	if (!is_there && renameat(history, TEMPORARY, history, name) < 0)
 		return fail(job, "rename", -errno);
 	prune(history, job->keep);
 	return must_sync && fsync(history) < 0 ? fail(job, "fsync", -errno) : 0;

@@ -111,6 +111,7 @@ static int finish(struct backup_load *load)
 	if (hash_stream_digest(load->hash) != le64_get(footer->image_hash))
 		return -EBADMSG;
 	r = snapshot_seal(load->snapshot, le64_get(footer->generation));
+	load->snapshot->published_at = le64_get(footer->published_at);
 	if (r < 0)
 		return r == -EPROTONOSUPPORT ? -EBADMSG : r;
 	return 1;

@@ -101,7 +101,7 @@ static void fill_in(struct backup *backup)
 		.generation = le64_of(backup->busy_with->generation),
 		.index = le64_of(facts->index),
 		.flags_digest = le64_of(facts->flags_digest),
-		.published_at = le64_of(now),
+		.published_at = le64_of(backup->busy_with->published_at),
 		.confirmed_at = le64_of(now - (boottime - facts->confirmed_at)),
 		.confirmed_boottime = le64_of(facts->confirmed_at),
 	};

@@ -51,6 +51,13 @@ static uint64_t next_generation(const struct service *service)
 	return MAX(MAX(last, service->seen_generation), loop_realtime_usec()) + 1;
 }
 
+/* Contents of before are published once more. */
+static void renew(const struct service *service, struct snapshot *snapshot)
+{
+	snapshot->generation = next_generation(service);
+	snapshot->published_at = loop_realtime_usec();
+}
+
 bool service_publish_is_possible(const struct service *service)
 {
 	for (unsigned i = 0; i < service->n_layers; i++)
@@ -160,6 +167,7 @@ static int finish_publication(struct service *service)
 	r = publication_take(service->publication, next_generation(service), &snapshot);
 	if (r < 0)
 		return r;
+	snapshot->published_at = loop_realtime_usec();
 	if (service->is_recording) {
 		service_backup_record(service, snapshot);
 		snapshot_unref(snapshot);
@@ -213,7 +221,7 @@ static void take_newest(struct service *service, struct snapshot *snapshot, uint
 	if (!service_publish_is_possible(service) && !service_pin_is_frozen(service)) {
 		service_publish_restored(service, snapshot, confirmed_at);
 	} else if (must_fall_back(service)) {
-		snapshot->generation = next_generation(service);
+		renew(service, snapshot);
 		replace_snapshot(service, snapshot);
 		service_publish_tell(service);
 	} else {
@@ -355,7 +363,7 @@ static void serve_instead(
 		snapshot_unref(snapshot);
 		service->is_pinned = service_pin_is_there(service);
 	} else {
-		snapshot->generation = next_generation(service);
+		renew(service, snapshot);
 		replace_snapshot(service, snapshot);
 		service->published_at = loop_now();
 		service->is_restored = restored_at != NULL;

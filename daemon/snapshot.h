@@ -17,6 +17,7 @@ struct snapshot {
 	uint8_t *own; /* instead of a memfd, of own_size bytes */
 	size_t own_size;
 	uint64_t generation;
+	uint64_t published_at; /* under that generation for the first time: usec since 1970 */
 	struct image image; /* into the mapping */
 	size_t written; /* bytes so far, until sealed */
 	bool sealed;

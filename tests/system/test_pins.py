@@ -180,6 +180,28 @@ def test_freeze_refuses_what_is_not_there(told, service_name):
     assert told.service(service_name)["frozen"] is None and told.get(service_name, "a") == "3"
 
 
+def test_before_a_time_is_what_was_served_then(daemon, tree, service_name):
+    """However often it was confirmed since, or served again by a daemon after."""
+    running = daemon(source=tree.source, config="[services]\nresync=1s\n")
+    running.watcher = running.watch(service_name)
+    first = put_and_keep(running, tree, service_name, "a", "1")
+    published = history(running, service_name)[0]["published"]
+    path = backup_path(running, service_name)
+
+    def wait_confirmed():
+        before = path.stat().st_ino
+        wait_until(lambda: path.stat().st_ino != before, 10, "another write of the same generation")
+    wait_confirmed()
+    running.restart()
+    wait_confirmed()
+    entries = history(running, service_name)
+    assert [(entry["generation"], entry["published"]) for entry in entries] == [(first, published)]
+    tree.put(f"config/{service_name}/a", "2")
+    running.wait_value(service_name, "a", "2")
+    running.cli("freeze", service_name, f"before:{int(published) + 1}", check=True)
+    assert running.get(service_name, "a") == "1"
+
+
 # --- override ---------------------------------------------------------------------------------------------------------
 
 def test_override_of_a_key_survives_changes_and_restarts(told, tree, service_name):
