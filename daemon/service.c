@@ -181,6 +181,11 @@ static void adopt(struct service *service, struct snapshot *snapshot)
 {
 	uint64_t confirmed_at = loop_now();
 
+	/* An order came in between: what it brought is newer. */
+	if (service->snapshot) {
+		snapshot_unref(snapshot);
+		return;
+	}
 	(void)backup_is_known(service->backup, &confirmed_at);
 	service->snapshot = snapshot;
 	service->generation = snapshot->generation;
