@@ -208,6 +208,14 @@ static int open_directory(struct backups *backups, struct state_directory *ret_o
 	r = state_directory_open(path, backups->gid, &backups->directory);
 	if (r == 0)
 		r = state_directory_reopen(path, &backups->directory, ret_of_writer);
+	if (r == 0 && backups->directory.gid != backups->gid) {
+		log_warning(
+			"the daemon may give no files to [socket] group=%s, as it is no member: "
+			"backups are for itself alone, and programs have none while no "
+			"daemon runs",
+			backups->config->socket_group);
+		backups->gid = backups->directory.gid;
+	}
 	if (r == -EADDRINUSE || r == 0)
 		return r;
 	log_event(LOG_LEVEL_ERROR, ABOUT(LOG_STATE_DIRECTORY),

@@ -8,6 +8,7 @@
 
 #define LOCK_NAME "lock"
 #define LINK_NAME "state"
+#define PROBE_NAME ".group"
 #define HAS_GROUP(gid) ((gid) != (gid_t)-1)
 
 /* Owner and mode as they must be; whatever stood there may have been somebody else's. */
@@ -25,6 +26,26 @@ static int claim(int fd, bool is_for_group, gid_t gid)
 	if ((st.st_mode & 07777) != mode && fchmod(fd, mode) < 0)
 		return -errno;
 	return 0;
+}
+
+/*
+ * Whether files may be given to that group: a user who is no member must not. The kernel's answer
+ * alone counts, which capabilities and file systems have a say in; other troubles come up later,
+ * and are others'.
+ */
+static bool may_give(int directory, gid_t gid)
+{
+	AUTO_CLOSE int fd = -1;
+	bool may;
+
+	(void)unlinkat(directory, PROBE_NAME, 0);
+	fd = openat(
+		directory, PROBE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return true;
+	may = fchown(fd, (uid_t)-1, gid) == 0 || errno != EPERM;
+	(void)unlinkat(directory, PROBE_NAME, 0);
+	return may;
 }
 
 static int make_directory(int parent, const char *name, bool is_for_group, gid_t gid)
@@ -69,6 +90,8 @@ static int open_places(const char *path, struct state_directory *directory)
 	directory->fds[STATE_TOP] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory->fds[STATE_TOP] < 0)
 		return -errno;
+	if (HAS_GROUP(directory->gid) && !may_give(directory->fds[STATE_TOP], directory->gid))
+		directory->gid = (gid_t)-1;
 	r = claim(directory->fds[STATE_TOP], true, directory->gid);
 	if (r == 0)
 		r = open_backups(directory);

@@ -42,7 +42,8 @@ struct state_directory {
 /*
  * Opens it, making what is missing. 0 or -errno; -EADDRINUSE: another daemon has it; -EPERM: it, or
  * what stands in it, belongs to somebody else or is a link. What was opened is released by
- * state_directory_close(), also after a failure.
+ * state_directory_close(), also after a failure. directory->gid becomes (gid_t)-1 where the daemon
+ * may give no files to that group: then nothing is for it.
  */
 int state_directory_open(const char *path, gid_t gid, struct state_directory *directory);
 
