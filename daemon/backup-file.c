@@ -187,6 +187,7 @@ static int unlink_file(int directory, const char *name, struct backup_job *job)
 {
 	if (unlinkat(directory, name, 0) < 0)
 		return errno == ENOENT ? 0 : fail(job, "unlink", -errno);
+	job->n_found++;
 	return fsync(directory) < 0 ? fail(job, "fsync", -errno) : 0;
 }
 
@@ -215,6 +216,7 @@ static int forget(const struct state_directory *directory, struct backup_job *jo
 		const char *name = entries[i]->d_name;
 		bool must_go = job->only != 0 ? std_streq(name, only) : !std_streq(name, spare);
 
+		job->n_found += must_go || job->only == 0;
 		if (must_go && unlinkat(history, name, 0) < 0)
 			r = fail(job, "unlink", -errno);
 		free(entries[i]);
@@ -226,21 +228,35 @@ static int forget(const struct state_directory *directory, struct backup_job *jo
 	return r;
 }
 
-static int remove_all(const struct state_directory *directory, struct backup_job *job)
+static int remove_history(const struct state_directory *directory, struct backup_job *job)
 {
-	static const enum state_place from[] = { STATE_OPEN, STATE_PRIVATE };
-	char name[BACKUP_NAME];
 	int r = forget(directory, job);
 
 	if (unlinkat(directory->fds[STATE_HISTORY], job->service, AT_REMOVEDIR) == 0)
 		(void)fsync(directory->fds[STATE_HISTORY]);
-	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(from); i++)
-		r = unlink_file(directory->fds[from[i]], name, job);
 	return r;
 }
 
-/* What was set aside may hold the same secrets. */
+static int remove_files(
+	const struct state_directory *directory, const char *name, struct backup_job *job)
+{
+	int r = unlink_file(directory->fds[STATE_OPEN], name, job);
+
+	return r < 0 ? r : unlink_file(directory->fds[STATE_PRIVATE], name, job);
+}
+
+/* What was set aside may hold the same secrets, of whichever generation it was. */
+static int remove_damaged(
+	const struct state_directory *directory, const char *name, struct backup_job *job)
+{
+	unsigned n_found = job->n_found;
+	int r = unlink_file(directory->fds[STATE_DAMAGED], name, job);
+
+	if (job->only != 0)
+		job->n_found = n_found;
+	return r;
+}
+
 static int remove_what_is_asked(const struct state_directory *directory, struct backup_job *job)
 {
 	char name[BACKUP_NAME];
@@ -249,8 +265,61 @@ static int remove_what_is_asked(const struct state_directory *directory, struct 
 	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
 	if (job->kind == BACKUP_JOB_UNLINK)
 		return unlink_file(directory->fds[job->place], name, job);
-	r = job->kind == BACKUP_JOB_FORGET ? forget(directory, job) : remove_all(directory, job);
-	return r < 0 ? r : unlink_file(directory->fds[STATE_DAMAGED], name, job);
+	job->n_found = 0;
+	r = job->kind == BACKUP_JOB_FORGET ? forget(directory, job)
+					   : remove_history(directory, job);
+	if (r == 0 && (job->kind == BACKUP_JOB_REMOVE || job->has_file))
+		r = remove_files(directory, name, job);
+	return r < 0 ? r : remove_damaged(directory, name, job);
+}
+
+/* What those may have read who may not any more. Nobody but the daemon comes by there; all the same
+ * no mode says otherwise. */
+static void close_history(const struct state_directory *directory, const struct backup_job *job)
+{
+	AUTO_CLOSE int history = open_history(directory, job);
+	struct dirent **entries;
+	int n = history < 0 ? -1
+			    : scandirat(history, ".", &entries, is_generation, compare_entries);
+
+	for (int i = 0; i < n; i++) {
+		(void)fchmodat(history, entries[i]->d_name, 0600, 0);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+}
+
+/* Nobody may read it for a moment who may not before and after. */
+static int change_mode(const struct state_directory *directory, int fd, struct backup_job *job)
+{
+	bool is_open = job->place == STATE_OPEN;
+
+	if (!is_open && fchmod(fd, 0600) < 0)
+		return fail(job, "chmod", -errno);
+	if (is_open && (fchown(fd, (uid_t)-1, directory->gid) < 0 || fchmod(fd, 0640) < 0))
+		return fail(job, "chown", -errno);
+	return fsync(fd) < 0 ? fail(job, "fsync", -errno) : 0;
+}
+
+static int move(const struct state_directory *directory, struct backup_job *job)
+{
+	int from = directory->fds[job->from], to = directory->fds[job->place], r;
+	AUTO_CLOSE int fd = -1;
+	char name[BACKUP_NAME];
+
+	snprintf(name, sizeof(name), "%s" BACKUP_SUFFIX, job->service);
+	fd = state_directory_open_file(from, name);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fail(job, "open", fd);
+	if (job->place == STATE_PRIVATE)
+		close_history(directory, job);
+	r = change_mode(directory, fd, job);
+	if (r == 0 && from != to && renameat(from, name, to, name) < 0)
+		r = fail(job, "rename", -errno);
+	if (r == 0 && (fsync(to) < 0 || fsync(from) < 0))
+		r = fail(job, "fsync", -errno);
+	return r < 0 ? r : remove_other(directory, job);
 }
 
 void backup_file_write(const struct state_directory *directory, struct backup_job *job)
@@ -271,6 +340,9 @@ void backup_file_write(const struct state_directory *directory, struct backup_jo
 		if (r == 0)
 			r = put_in_place(place, TEMPORARY, true, job);
 		break;
+	case BACKUP_JOB_MOVE:
+		(void)move(directory, job);
+		return;
 	case BACKUP_JOB_UNLINK:
 	case BACKUP_JOB_FORGET:
 	case BACKUP_JOB_REMOVE:

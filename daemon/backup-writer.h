@@ -26,6 +26,7 @@ enum backup_job_kind {
 	BACKUP_JOB_IMAGE, /* image, names and footer; the thread makes the footer whole */
 	BACKUP_JOB_TEXT, /* `image` as it is */
 	BACKUP_JOB_UNLINK, /* the file in `place` */
+	BACKUP_JOB_MOVE, /* the file from `from` to `place`; nothing stays elsewhere */
 	BACKUP_JOB_FORGET, /* the history but `spare`, or `only` */
 	BACKUP_JOB_REMOVE, /* everything of this service */
 };
@@ -43,12 +44,15 @@ struct backup_job {
 	bool is_served; /* IMAGE: what `place` is to hold */
 	bool is_recorded; /* IMAGE: what the history is to hold, too */
 	unsigned keep; /* generations in the history */
+	enum state_place from; /* MOVE */
 	uint64_t spare, only; /* FORGET */
+	bool has_file; /* FORGET: the backup is `only`, too */
 	void (*done)(struct backup_job *job);
 	void *userdata;
 	/* The outcome. */
 	int error; /* 0 or -errno */
 	const char *step; /* of the failure: "write", "fsync" … */
+	unsigned n_found; /* FORGET, REMOVE: files of which they were asked */
 };
 
 /* Who wants to know what became of a write. */

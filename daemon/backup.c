@@ -30,6 +30,20 @@ static void schedule(struct backup *backup)
 	loop_timer_arm(backup->timer, at > now ? at - now : 0);
 }
 
+/* Of two writes the one that is under way counts. */
+static enum state_place place_of(const struct backup *backup)
+{
+	return backup->is_busy && backup->n_moves == 0 ? backup->job.place : backup->place;
+}
+
+static enum state_place place_for(const struct backup *backup)
+{
+	const struct backups *backups = backup->backups;
+
+	return access_is_open_to(backups->config, backups->gid, backup->service) ? STATE_OPEN
+										 : STATE_PRIVATE;
+}
+
 static void note_success(struct backup *backup)
 {
 	if (backup->retry_usec != 0)
@@ -37,8 +51,9 @@ static void note_success(struct backup *backup)
 			"%s: its backup is written again", backup->service);
 	backup->retry_usec = 0;
 	backup->error[0] = '\0';
-	backup->is_known = true;
-	backup->place = backup->job.place;
+	backup->is_known = !backup->is_discarded;
+	if (backup->n_moves == 0)
+		backup->place = backup->job.place;
 	backup->generation = le64_get(backup->job.footer.generation);
 	backup->confirmed_at = backup->busy_facts.confirmed_at;
 }
@@ -66,15 +81,16 @@ static void on_written(struct backup_job *job)
 	backup->is_busy = false;
 	if (job->error == 0)
 		note_success(backup);
-	else
+	else if (!backup->is_discarded)
 		note_failure(backup);
 	/* What failed is still to be written, unless there is something newer. */
-	if (job->error < 0 && !backup->next) {
+	if (job->error < 0 && !backup->next && !backup->is_discarded) {
 		backup->next = TAKE_PTR(backup->busy_with);
 		backup->is_pinned = backup->is_busy_pinned;
 		backup->facts = backup->busy_facts;
 		backup->busy_facts.names = NULL;
 	}
+	backup->is_discarded = false;
 	drop(&backup->busy_with, &backup->busy_facts);
 	schedule(backup);
 	if (backup->fn)
@@ -89,9 +105,7 @@ static void fill_in(struct backup *backup)
 	uint64_t now = loop_realtime_usec(), boottime = loop_now();
 
 	job->kind = BACKUP_JOB_IMAGE;
-	job->place = access_is_open_to(backups->config, backups->gid, backup->service)
-			     ? STATE_OPEN
-			     : STATE_PRIVATE;
+	job->place = place_for(backup);
 	strcpy(job->service, backup->service);
 	job->image = backup->busy_with->image.data;
 	job->image_size = backup->busy_with->image.size;
@@ -165,6 +179,69 @@ void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned
 	schedule(backup);
 }
 
+bool backup_discard(struct backup *backup, uint64_t only)
+{
+	bool has_next = backup && backup->next && (only == 0 || backup->next->generation == only);
+	bool has_busy =
+		backup && backup->is_busy && (only == 0 || backup->busy_with->generation == only);
+
+	if (has_next) {
+		drop(&backup->next, &backup->facts);
+		loop_timer_disarm(backup->timer);
+		backup->retry_usec = 0;
+		backup->error[0] = '\0';
+	}
+	if (has_busy)
+		backup->is_discarded = true;
+	return has_next || has_busy;
+}
+
+struct move {
+	struct backup_job job;
+	struct backup *backup;
+};
+
+static void on_moved(struct backup_job *job)
+{
+	struct move *move = CONTAINER_OF(job, struct move, job);
+	struct backup *backup = move->backup;
+
+	backup->n_moves--;
+	if (job->error < 0) {
+		log_error("%s: its backup cannot be moved to where those find it who may read it "
+			  "now: %s: %s",
+			backup->service, job->step, strerror(-job->error));
+		backup->place = job->from;
+	}
+	free(move);
+}
+
+void backup_settle_place(struct backup *backup)
+{
+	enum state_place from = place_of(backup), place = place_for(backup);
+	struct move *move;
+
+	if ((!backup->is_known && !backup->is_busy) || backup->is_recorder ||
+		(from == place && !backup->has_other))
+		return;
+	move = calloc(1, sizeof(*move));
+	if (!move) {
+		log_error(
+			"%s: its backup stays where it is: %s", backup->service, strerror(ENOMEM));
+		return;
+	}
+	move->backup = backup;
+	move->job.kind = BACKUP_JOB_MOVE;
+	move->job.from = from;
+	move->job.place = place;
+	strcpy(move->job.service, backup->service);
+	move->job.done = on_moved;
+	backup->has_other = false;
+	backup->place = place;
+	backup->n_moves++;
+	backup_writer_submit(backup->backups->writer, &move->job);
+}
+
 /* --- reading ----------------------------------------------------------------------------- */
 
 static void set_aside(struct backup *backup, const char *why)
@@ -201,6 +278,7 @@ void backup_refuse(struct backup *backup, int error)
 int backup_load(
 	struct backup *backup, const char *names, size_t names_size, struct backup_load **ret_load)
 {
+	const int *fds = backup ? backup->backups->directory.fds : NULL;
 	struct backup_load *load;
 	char name[BACKUP_NAME];
 	int r;
@@ -208,7 +286,10 @@ int backup_load(
 	if (!backup || !backup->is_known)
 		return -ENOENT;
 	name_of(backup, name);
-	r = backup_load_new(backup->backups->directory.fds[backup->place], name, &load);
+	r = backup_load_new(fds[backup->place], name, &load);
+	if (r == -ENOENT) /* it is about to be there */
+		r = backup_load_new(
+			fds[backup->place == STATE_OPEN ? STATE_PRIVATE : STATE_OPEN], name, &load);
 	if (r < 0) {
 		backup_refuse(backup, r);
 		return -ENOENT;

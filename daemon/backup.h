@@ -40,6 +40,7 @@ int backups_new(struct loop *loop, const struct config *config, gid_t socket_gro
 /* Writes what is still to be written, and waits for it. */
 struct backups *backups_free(struct backups *backups);
 
+/* What is kept goes where the rules want it now, or away. */
 void backups_configure(struct backups *backups, const struct config *config);
 
 /* NULL: there is none. It stays until the end. All of the following take NULL as "none". */
@@ -92,8 +93,9 @@ uint64_t backups_n_errors(const struct backups *backups);
 /* The services in use, for the next daemon. NULL where there are no backups. */
 struct backup_list *backups_list(const struct backups *backups);
 
-/* Removes what is kept of a service: of one in use the history but the generation that is served,
- * or `only` that generation (0: all); of another one everything. */
+/* Removes what is kept of a service, and what is to be written: of one in use the history but the
+ * generation that is served, or `only` that generation (0: all); of another one everything.
+ * -ENOENT: there is nothing like that. */
 void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only,
 	struct backup_waiter *waiter_or_null);
 

@@ -87,6 +87,7 @@ static int look_at(struct backups *backups, enum state_place place, const char *
 	if (r == 0 && !backup_format_is_of(&format, service))
 		r = -EBADMSG;
 	/* Of two, the newer: the daemon was killed while the service moved. */
+	backup->has_other = backup->is_known;
 	if (r == 0 && backup->is_known && backup->generation > le64_get(format.footer.generation))
 		return 0;
 	backup->place = place;
@@ -101,7 +102,9 @@ static int look_at(struct backups *backups, enum state_place place, const char *
 	return 0;
 }
 
-static int look_around(struct backups *backups, enum state_place place)
+typedef int (*entry_fn)(struct backups *backups, enum state_place place, const char *name);
+
+static int walk(struct backups *backups, enum state_place place, entry_fn fn)
 {
 	int fd = openat(backups->directory.fds[place], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -118,7 +121,7 @@ static int look_around(struct backups *backups, enum state_place place)
 		return 0;
 	}
 	while (r == 0 && (entry = readdir(dir)))
-		r = look_at(backups, place, entry->d_name);
+		r = fn(backups, place, entry->d_name);
 	closedir(dir);
 	return r;
 }
@@ -126,6 +129,7 @@ static int look_around(struct backups *backups, enum state_place place)
 struct removal {
 	struct backup_job job;
 	struct list waiters;
+	bool was_pending; /* something that was not on the disk yet */
 };
 
 static void on_removed(struct backup_job *job)
@@ -135,35 +139,77 @@ static void on_removed(struct backup_job *job)
 	if (job->error < 0)
 		log_error("%s: what is kept of it cannot be removed: %s: %s", job->service,
 			job->step, strerror(-job->error));
+	else if (job->n_found == 0 && !removal->was_pending)
+		job->error = -ENOENT;
 	backup_writer_tell(&removal->waiters, job);
 	free(removal);
+}
+
+/* What is to be written must not come after the removal. */
+static void remove_kept(struct backups *backups, struct removal *removal, bool is_used)
+{
+	struct backup_job *job = &removal->job;
+	struct backup *backup = find(&backups->table, job->service);
+
+	removal->was_pending = backup_discard(find(&backups->recorders, job->service), job->only) |
+			       backup_discard(is_used ? NULL : backup, job->only);
+	job->kind = is_used || job->only != 0 ? BACKUP_JOB_FORGET : BACKUP_JOB_REMOVE;
+	job->place = STATE_PRIVATE;
+	job->spare = is_used && backup ? backup->generation : 0;
+	job->has_file = !is_used && backup && job->only != 0 &&
+			(backup->generation == job->only || backup->is_discarded);
+	job->done = on_removed;
+	if (backup && (job->kind == BACKUP_JOB_REMOVE || job->has_file))
+		backup->is_known = false;
+	backup_writer_submit(backups->writer, job);
 }
 
 void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only,
 	struct backup_waiter *waiter)
 {
-	struct backup *backup = backups_find(backups, service);
 	struct removal *removal = backups ? calloc(1, sizeof(*removal)) : NULL;
-	struct backup_job *job;
 
 	if (!removal) {
 		if (waiter)
-			waiter->fn(waiter, backups ? -ENOMEM : 0, "malloc");
+			waiter->fn(waiter, backups ? -ENOMEM : -ENOENT, "malloc");
 		return;
 	}
-	job = &removal->job;
 	list_init(&removal->waiters);
 	if (waiter)
 		list_append(&removal->waiters, &waiter->link);
-	job->kind = is_used || only != 0 ? BACKUP_JOB_FORGET : BACKUP_JOB_REMOVE;
-	job->place = STATE_PRIVATE;
-	snprintf(job->service, sizeof(job->service), "%s", service);
-	job->spare = is_used && backup ? backup->generation : 0;
-	job->only = only;
-	job->done = on_removed;
-	if (job->kind == BACKUP_JOB_REMOVE && backup)
-		backup->is_known = false;
-	backup_writer_submit(backups->writer, job);
+	snprintf(removal->job.service, sizeof(removal->job.service), "%s", service);
+	removal->job.only = only;
+	/* Of what is to have no backup nothing is spared. */
+	remove_kept(backups, removal, is_used && config_rule_keeps(backups->config, service));
+}
+
+/* --- what the rules want now ------------------------------------------------------------- */
+
+static int forget_unwanted(struct backups *backups, enum state_place place, const char *service)
+{
+	(void)place;
+	if (key_is_service_name(service, strlen(service)) &&
+		!config_rule_keeps(backups->config, service))
+		backups_forget(backups, service, false, 0, NULL);
+	return 0;
+}
+
+/* Those that have no backup may have a history. */
+static void apply_rules(struct backups *backups)
+{
+	struct backup *backup;
+
+	walk(backups, STATE_HISTORY, forget_unwanted);
+	RB_FOREACH (backup, backup_table, &backups->table) {
+		if (config_rule_keeps(backups->config, backup->service))
+			backup_settle_place(backup);
+		else if (backup->is_known || backup->next || backup->is_busy)
+			backups_forget(backups, backup->service, false, 0, NULL);
+	}
+	RB_FOREACH (backup, backup_table, &backups->recorders)
+		if ((backup->next || backup->is_busy) &&
+			!config_rule_keeps(backups->config, backup->service))
+			backups_forget(backups, backup->service, false, 0, NULL);
 }
 
 static uint64_t expire_pause(const struct backups *backups)
@@ -256,9 +302,9 @@ int backups_new(struct loop *loop, const struct config *config, gid_t socket_gro
 	if (r == 0)
 		r = loop_timer_arm(backups->expire_timer, expire_pause(backups));
 	if (r == 0)
-		r = look_around(backups, STATE_OPEN);
+		r = walk(backups, STATE_OPEN, look_at);
 	if (r == 0)
-		r = look_around(backups, STATE_PRIVATE);
+		r = walk(backups, STATE_PRIVATE, look_at);
 	if (r == 0 && !RB_EMPTY(&backups->table))
 		log_info("there are backups in %s", config->state_directory);
 	if (r < 0) {
@@ -266,6 +312,7 @@ int backups_new(struct loop *loop, const struct config *config, gid_t socket_gro
 		backups_free(backups);
 		return r;
 	}
+	apply_rules(backups);
 	*ret_backups = backups;
 	return 0;
 }
@@ -318,8 +365,10 @@ struct backups *backups_free(struct backups *backups)
 
 void backups_configure(struct backups *backups, const struct config *config)
 {
-	if (backups)
-		backups->config = config;
+	if (!backups)
+		return;
+	backups->config = config;
+	apply_rules(backups);
 }
 
 uint64_t backups_n_errors(const struct backups *backups)

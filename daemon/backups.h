@@ -33,7 +33,9 @@ struct backup {
 	bool is_recorder;
 	bool is_used; /* the service runs */
 	bool is_known; /* a file is there, and was whole when it was looked at */
-	enum state_place place; /* of the file */
+	enum state_place place; /* of the file, when all moves are done */
+	unsigned n_moves; /* under way */
+	bool has_other; /* there is an older one in the other place */
 	uint64_t generation; /* in the file */
 	uint64_t confirmed_at; /* likewise, loop_now() time */
 	/* To be written: */
@@ -46,6 +48,7 @@ struct backup {
 	bool is_busy;
 	struct snapshot *busy_with;
 	bool is_busy_pinned;
+	bool is_discarded; /* nobody wants it any more */
 	struct backup_facts busy_facts;
 	struct backup_job job;
 	uint64_t retry_usec; /* 0: the last write was good */
@@ -61,3 +64,8 @@ void backup_free(struct backup *backup); /* out of its table */
 
 /* Begins to write what is to be written now. */
 void backup_submit(struct backup *backup);
+/* What is to be written, or is being written, is not wanted any more; `only`: of that generation;
+ * 0: of all. Whether there was any. */
+bool backup_discard(struct backup *backup, uint64_t only);
+/* Moves the file to where the rules want it now, if it is elsewhere. */
+void backup_settle_place(struct backup *backup);

@@ -34,6 +34,13 @@ uint64_t config_rule_hold_usec(const struct config *config, const char *service)
 	return rule && rule->has_hold ? rule->hold_usec : 0;
 }
 
+bool config_rule_keeps(const struct config *config, const char *service)
+{
+	const struct config_rule *rule = config_rule_for(config, service);
+
+	return !rule || !rule->no_backup;
+}
+
 void config_rule_done(struct config_rule *rule)
 {
 	free(rule->glob);

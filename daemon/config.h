@@ -123,6 +123,8 @@ const struct config_rule *config_rule_for(const struct config *config, const cha
 
 /* What `hold` is for a service, as in struct config_rule. */
 uint64_t config_rule_hold_usec(const struct config *config, const char *service);
+/* Whether the disk may have anything of the service. */
+bool config_rule_keeps(const struct config *config, const char *service);
 
 /* The [socket NAME], or NULL. */
 const struct config_socket *config_socket_find(const struct config *config, const char *name);

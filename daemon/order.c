@@ -47,6 +47,10 @@ static void refuse(const struct reply *reply, const char *service, int error)
 			"there is",
 			service);
 		break;
+	case -EBUSY:
+		reply_text(reply, WIRE_INTERNAL,
+			"%s: that generation is what is served now: it stays", service);
+		break;
 	case -EXDEV:
 		reply_text(reply, WIRE_NO_KEY,
 			"%s: that generation is of another cluster or other prefixes", service);
@@ -130,7 +134,9 @@ static void on_written(struct backup_waiter *waiter, int error, const char *step
 {
 	struct order *order = CONTAINER_OF(waiter, struct order, written);
 
-	if (error < 0)
+	if (error == -ENOENT && order->what == WIRE_PIN_FORGET)
+		order->error = error;
+	else if (error < 0)
 		snprintf(order->trouble, sizeof(order->trouble), "%s: %s", step, strerror(-error));
 	if (error < 0 || !order->service) {
 		finish(order);
@@ -245,6 +251,10 @@ static int forget(struct order *order)
 
 	if (order->key_len > 0 && only == 0)
 		return -EINVAL;
+	if (!server->backups)
+		return -ENOENT;
+	if (running && only != 0 && running->generation == only)
+		return -EBUSY;
 	wait_for_disk(order);
 	backups_forget(server->backups, order->name, running, only, &order->written);
 	return 0;

@@ -11,13 +11,6 @@
 
 #define PLACES 5 /* of an identity, in front of the prefixes */
 
-static bool is_wanted(const struct service *service, const struct config *config)
-{
-	const struct config_rule *rule = config_rule_for(config, service->name);
-
-	return !rule || !rule->no_backup;
-}
-
 /* Everything that makes these contents those of this service. */
 static int make_names(const struct config *config, const char *service, char *const prefixes[],
 	unsigned n_prefixes, struct backup_identity *ret_identity)
@@ -90,7 +83,7 @@ int service_backup_begin(struct service *service, struct restore **ret_restore)
 	struct backup_identity identity;
 	int n;
 
-	if (!service->backup || !is_wanted(service, service->config))
+	if (!service->backup || !config_rule_keeps(service->config, service->name))
 		return -ENOENT;
 	n = identify(service, &identity);
 	return n < 0 ? n
@@ -137,7 +130,7 @@ void service_backup_keep(struct service *service)
 	/* What the layers have now is not what is served where that was refused. */
 	if (!backups || (service->refusal != 0 && !service_pin_is_frozen(service)) ||
 		!service->snapshot || service->is_foreign || service->n_layers == 0 ||
-		!is_wanted(service, service->config))
+		!config_rule_keeps(service->config, service->name))
 		return;
 	/* Names are free to invent: what never had a key leaves no file. */
 	if (!service->backup && service->snapshot->image.n_entries == 0)
@@ -162,7 +155,8 @@ void service_backup_record(struct service *service, struct snapshot *snapshot)
 	struct backup *recorder = backups_get_recorder(service->backups, service->name);
 	struct backup_facts facts;
 
-	if (!recorder || !is_wanted(service, service->config) || make_facts(service, &facts) < 0)
+	if (!recorder || !config_rule_keeps(service->config, service->name) ||
+		make_facts(service, &facts) < 0)
 		return;
 	backup_put(recorder, snapshot, false, &facts);
 }

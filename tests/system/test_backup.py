@@ -378,6 +378,16 @@ access=user:root user:nobody
     wait_until(lambda: not backup_path(running, "everyones", "open").exists(), 5, "the open one to go")
 
 
+def test_of_two_files_the_older_goes(kept, service_name):
+    """The daemon was killed while the backup moved."""
+    opened = backup_path(kept, service_name, "open")
+    opened.write_bytes(backup_path(kept, service_name).read_bytes())
+    opened.chmod(0o640)
+    kept.start()
+    wait_until(lambda: not opened.exists(), 5, "the other one to go")
+    assert kept.get(service_name, "a", timeout=0) == "1"
+
+
 def test_a_service_without_backup_leaves_nothing(daemon, tree, service_name, prefix):
     tree.put(prefix + "a", "1")
     tree.put("config/kept/a", "1")

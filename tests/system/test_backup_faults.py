@@ -14,7 +14,7 @@ import pytest
 import xxhash
 
 from support import restarts
-from support.process import wait_until
+from support.process import holds_for, wait_until
 from test_backup import away, back, backup_path, generation, temporary_files, wait_backup
 
 # Of one write, in its order.
@@ -155,6 +155,45 @@ def test_a_full_disk_keeps_the_old_backup(daemon, tree, service_name, prefix, tm
         running.stop()
     finally:
         subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_what_was_forgotten_is_not_written_any_more(daemon, tree, service_name, prefix):
+    """Not when the disk has room again, and not when the daemon ends."""
+    running = daemon(source=tree.source, config="[services]\nlinger=0\n")
+    tree.put(prefix + "a", "old")
+    watcher = running.watch(service_name)
+    wait_backup(running, service_name)
+    tracer = inject(running, "writev:error=ENOSPC")
+    tree.put(prefix + "a", "secret")
+    running.wait_value(service_name, "a", "secret")
+    wait_until(lambda: running.service(service_name)["backup"]["error"], 10, "the error")
+    watcher.kill9()
+    wait_until(lambda: not running.knows(service_name), 10, "the service to end")
+    running.cli("forget", service_name, check=True)
+
+    def left():
+        return [path for path in running.state.rglob("*") if service_name in str(path.relative_to(running.state))]
+    release(tracer)
+    holds_for(lambda: not left(), 5, "nothing to be kept")
+    running.stop()
+    assert not left()
+
+
+def test_what_is_being_written_when_it_is_forgotten_goes(daemon, tree, service_name, prefix):
+    running = daemon(source=tree.source, config="[services]\nlinger=0\n")
+    tree.put(prefix + "a", "old")
+    watcher = running.watch(service_name)
+    wait_backup(running, service_name)
+    tracer = inject(running, "writev:error=ENOSPC:delay_enter=2s")
+    tree.put(prefix + "a", "secret")
+    running.wait_value(service_name, "a", "secret")
+    watcher.kill9()
+    wait_until(lambda: not running.knows(service_name), 10, "the service to end")
+    running.cli("forget", service_name, check=True)
+    release(tracer)
+    holds_for(lambda: not [path for path in running.state.rglob(f"*{service_name}*") if path.is_file()], 3,
+              "nothing to be kept")
+    assert "cannot write its backup" not in running.log(), "nobody wants it"
 
 
 def test_a_state_directory_that_vanishes_is_made_anew(serving, tree, service_name, prefix):

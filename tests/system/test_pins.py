@@ -285,6 +285,30 @@ def test_forget_of_a_service_that_nobody_uses_removes_everything(daemon, tree, s
     wait_until(lambda: not [path for path in running.state.rglob(f"*{service_name}*")], 5, "nothing to be left")
 
 
+def test_forget_of_what_nobody_has_says_so(told, service_name):
+    for words in ["nobody"], [service_name, "12345"]:
+        done = told.cli("forget", *words)
+        assert done.returncode == 1 and b"nothing is kept of it" in done.stderr, done
+    done = told.cli("forget", service_name, str(told.numbers[2]))
+    assert done.returncode == 5 and b"served now" in done.stderr, done
+    assert len(history(told, service_name)) >= 3
+    for _ in range(2):
+        told.cli("forget", service_name, check=True)
+    assert [entry["generation"] for entry in history(told, service_name)] == [told.numbers[2]]
+
+
+def test_forget_of_the_last_generation_of_a_service_that_nobody_uses(daemon, tree, service_name):
+    running = daemon(source=tree.source, config="[services]\nlinger=0\n")
+    tree.put(f"config/{service_name}/a", "1")
+    running.wait_value(service_name, "a", "1")
+    wait_until(backup_path(running, service_name).exists, 5, "the backup")
+    wait_until(lambda: not running.knows(service_name), 5, "the service to end")
+    generation = history(running, service_name)[0]["generation"]
+    running.cli("forget", service_name, str(generation), check=True)
+    assert not backup_path(running, service_name).exists() and not history(running, service_name)
+    assert running.cli("forget", service_name, str(generation)).returncode == 1
+
+
 def test_backups_of_services_that_left_expire(daemon, tree, service_name):
     running = daemon(source=tree.source, config="[services]\nlinger=0\n[backup]\nexpire=2s\n")
     tree.put(f"config/{service_name}/a", "1")
