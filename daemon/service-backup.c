@@ -62,20 +62,29 @@ int service_backup_find(const struct service *service, const char *target, uint6
 }
 
 /* What is served stays until there is something else, but is not what the layers now say. */
-void service_backup_identify(struct service *service)
+bool service_backup_identify(struct service *service)
 {
 	struct backup_identity identity;
 	uint64_t hash;
 
 	if (!service->backups || identify(service, &identity) < 0)
-		return;
+		return false;
 	hash = hash_chain(0, identity.names, identity.size);
 	if (hash == service->identity)
-		return;
+		return false;
 	if (service->snapshot || service->restore)
 		service->is_foreign = true;
 	service->recall = recall_free(service->recall);
 	service->identity = hash;
+	return true;
+}
+
+bool service_backup_is_late(const struct service *service)
+{
+	for (unsigned i = 0; service->moved_at != 0 && i < service->n_layers; i++)
+		if ((int64_t)(service->layers[i].tree->confirmed_at - service->moved_at) < 0)
+			return true;
+	return false;
 }
 
 int service_backup_begin(struct service *service, struct restore **ret_restore)
@@ -155,7 +164,8 @@ void service_backup_record(struct service *service, struct snapshot *snapshot)
 	struct backup *recorder = backups_get_recorder(service->backups, service->name);
 	struct backup_facts facts;
 
-	if (!recorder || !config_rule_keeps(service->config, service->name) ||
+	if (!recorder || service_backup_is_late(service) ||
+		!config_rule_keeps(service->config, service->name) ||
 		make_facts(service, &facts) < 0)
 		return;
 	backup_put(recorder, snapshot, false, &facts);

@@ -17,8 +17,10 @@ int service_backup_begin(struct service *service, struct restore **ret_restore);
  * configured; see history_find(). */
 int service_backup_find(const struct service *service, const char *target, uint64_t current,
 	uint64_t *ret_generation);
-/* The service may be configured anew. */
-void service_backup_identify(struct service *service);
+/* The service may be configured anew. Whether it is to be of something else now. */
+bool service_backup_identify(struct service *service);
+/* Whether what the layers have may still be of what the source was before. */
+bool service_backup_is_late(const struct service *service);
 
 /* The published contents are to be kept, where that is news. */
 void service_backup_note(struct service *service);

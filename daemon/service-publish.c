@@ -118,9 +118,9 @@ static bool is_as_restored(const struct service *service, const struct image *im
 {
 	const struct image *old = &service->snapshot->image;
 
-	return service->is_restored && service->seen_generation <= service->generation &&
-	       old->size == image->size && image->size <= SAME_MAX &&
-	       memcmp(old->data, image->data, image->size) == 0;
+	return service->is_restored && !service->is_foreign &&
+	       service->seen_generation <= service->generation && old->size == image->size &&
+	       image->size <= SAME_MAX && memcmp(old->data, image->data, image->size) == 0;
 }
 
 /* Takes the snapshot. */
@@ -179,10 +179,10 @@ static int finish_publication(struct service *service)
 	if (service->snapshot && is_as_restored(service, &snapshot->image)) {
 		snapshot_unref(snapshot);
 		service->is_restored = false;
-		service->is_foreign = false;
 		return 0;
 	}
 	replace_snapshot(service, snapshot);
+	service->is_foreign = service_backup_is_late(service);
 	tally_update(services_tally(service->services), service->publishing_since);
 	return 0;
 }

@@ -389,3 +389,27 @@ def test_what_is_frozen_over_a_change_of_prefixes_is_not_kept_as_theirs(moved, t
     moved.wait_value(service_name, "db", "3")
     wait_until(lambda: [path for path in files_of(moved, service_name, "prod/") if "/history/" not in path], 10,
                "the backup")
+
+
+def test_contents_of_another_directory_are_not_kept_as_those_of_the_new_one(daemon, tree, service_name, tmp_path):
+    """A reload names a directory that is away; the old contents are served on, with what operators say."""
+    config = "[source]\ntype=dir\ndir="
+    running = daemon(config=config + f"{tree.root}\n")
+    watcher = running.watch(service_name)
+    tree.put(f"config/{service_name}/db", "1")
+    running.wait_value(service_name, "db", "1")
+    wait_backup(running, service_name)
+    elsewhere = tmp_path / "elsewhere"
+    running.reload(config + f"{elsewhere}\n[services]\nresync=1s\n")
+    running.cli("override", service_name, "log=debug", check=True)
+    running.wait_value(service_name, "log", "debug")
+    assert served(running, service_name) == b"1\n"
+    holds_for(lambda: not files_of(running, service_name, "elsewhere"), 2, "nothing of that name")
+    running.kill9()
+    running.start()
+    assert served(running, service_name) == 3
+    running.cli("override", "--clear", service_name)
+    tree.root.rename(elsewhere)
+    running.wait_value(service_name, "db", "1")
+    wait_until(lambda: files_of(running, service_name, "elsewhere"), 10, "the backup")
+    watcher.end()
