@@ -77,6 +77,14 @@ static void confirm_all(struct doorbell *bell)
 		tree_confirm(tenant->tree);
 }
 
+/* Contents that are newer than anything the store has there are of another store. */
+static void forget_newer(struct doorbell *bell)
+{
+	FOREACH_TENANT(tenant, next, bell)
+	if (tenant->index > bell->goal)
+		tenant_forget(tenant);
+}
+
 static bool is_behind(const struct doorbell *bell)
 {
 	FOREACH_TENANT(tenant, next, bell)
@@ -279,6 +287,7 @@ static void note_hurry(struct doorbell *bell, const struct fetch_answer *answer)
 static void take_index(struct doorbell *bell, const struct fetch_answer *answer)
 {
 	bool is_timeout = bell->is_listening && answer->index == bell->goal;
+	bool is_first = bell->goal == 0;
 
 	note_hurry(bell, answer);
 	bell->is_listening = false;
@@ -288,6 +297,8 @@ static void take_index(struct doorbell *bell, const struct fetch_answer *answer)
 	/* They are read after this index was seen. */
 	if (bell->is_doubtful)
 		doubt_all(bell);
+	if (is_first)
+		forget_newer(bell);
 	if (is_timeout)
 		confirm_all(bell);
 	if (is_behind(bell))
@@ -342,10 +353,21 @@ int doorbell_new(struct agent *agent, struct tenants *tenants, const char *prefi
 	return 0;
 }
 
+/* Those it had live behind other doorbells by now, or will soon. */
+static void pass_doubt_on(struct doorbell *bell)
+{
+	struct tenant *tenant = tenants_first(bell->tenants, bell->prefix);
+
+	for (; tenant; tenant = tenant_next(tenant, bell->prefix))
+		tenant_forget(tenant);
+}
+
 struct doorbell *doorbell_free(struct doorbell *bell)
 {
 	if (!bell)
 		return NULL;
+	if (bell->is_doubtful)
+		pass_doubt_on(bell);
 	if (bell->is_listening)
 		fetch_abandon(bell->fetch);
 	else

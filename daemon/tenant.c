@@ -68,6 +68,11 @@ void tenants_see(struct tenants *tenants, uint64_t index)
 	tenants->floor = MAX(tenants->floor, index);
 }
 
+void tenant_forget(struct tenant *tenant)
+{
+	tenant->index = tenant->known = 0;
+}
+
 bool tenant_is_absent(const struct tenant *tenant)
 {
 	return tenant->tree->content->records.n == 0;

@@ -13,7 +13,7 @@ struct tenant {
 	RB_ENTRY(tenant) link; /* tenants, by prefix */
 	struct tree *tree; /* with contents; outlives the tenant */
 	struct doorbell *bell; /* the one it lives behind; NULL: none yet */
-	uint64_t index; /* of the answer that the contents came from */
+	uint64_t index; /* of the answer that the contents came from; 0: they are doubted */
 	bool was_absent; /* when it moved in */
 	uint64_t rung_at; /* loop_now() of the ring that it is read after; 0: of none */
 	uint64_t known; /* every write up to this index is in the contents */
@@ -46,6 +46,9 @@ struct tenant *tenant_last_alike(struct tenants *tenants, struct tenant *tenant,
 
 /* An answer had this index. */
 void tenants_see(struct tenants *tenants, uint64_t index);
+
+/* The contents may be of another store: the next search has them read, where there are any. */
+void tenant_forget(struct tenant *tenant);
 
 /* Whether its tree holds nothing. */
 bool tenant_is_absent(const struct tenant *tenant);

@@ -248,10 +248,20 @@ static void answer(struct model *model, unsigned place)
 	drop_reply(&reply);
 }
 
+void model_rewind(struct model *model, const char *value)
+{
+	uint64_t index = 50;
+
+	for (unsigned i = 0; i < model->n_keys; i++) {
+		snprintf(model->keys[i].value, sizeof(model->keys[i].value), "%s", value);
+		model->keys[i].index = ++index;
+	}
+	model->n_tombstones = 0;
+}
+
 void model_restore(struct model *model, const char *value)
 {
 	char *polls[FAKE_HTTP_MAX] = { NULL };
-	uint64_t index = 50;
 
 	for (unsigned i = 0; i < FAKE_HTTP_MAX; i++) {
 		struct http_request *request = fake_http_at(i);
@@ -262,11 +272,7 @@ void model_restore(struct model *model, const char *value)
 	for (unsigned i = 0; i < FAKE_HTTP_MAX; i++)
 		if (polls[i] && fake_http_at(i) && fake_http_at(i)->url == polls[i])
 			answer(model, i);
-	for (unsigned i = 0; i < model->n_keys; i++) {
-		snprintf(model->keys[i].value, sizeof(model->keys[i].value), "%s", value);
-		model->keys[i].index = ++index;
-	}
-	model->n_tombstones = 0;
+	model_rewind(model, value);
 }
 
 /* A place with a request that can be answered now; -1: there is none. */

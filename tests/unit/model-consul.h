@@ -22,6 +22,9 @@ void model_reap(struct model *model);
  * under way end early, with the old contents. */
 void model_restore(struct model *model, const char *value);
 
+/* The same, and polls sleep on. */
+void model_rewind(struct model *model, const char *value);
+
 /* May be listed? ?keys answers 403 when not. */
 void model_set_listing(struct model *model, bool is_allowed);
 /* Answers nothing, and what is asked fails. */

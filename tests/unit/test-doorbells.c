@@ -2,119 +2,12 @@
  * More trees than polls, on a model of Consul: what changes is seen, soon and by few requests; and
  * whatever happens, in whatever order, nothing is missed.
  */
-#include "consul-fixture.h"
-#include "model-consul.h"
+#include "crowd-fixture.h"
 #include "test.h"
-
-#define N_TREES 48
-#define CONNECTIONS 6
-#define POLLS_AT_ONCE 4
-#define SOON (2 * USEC_PER_SEC)
-
-struct crowd {
-	struct consul_fixture *fixture;
-	struct model *model;
-	char prefixes[N_TREES][32];
-	struct tree *trees[N_TREES];
-};
-
-static int set_up(void **state)
-{
-	struct crowd *crowd = calloc(1, sizeof(*crowd));
-	void *fixture;
-
-	assert_non_null(crowd);
-	assert_int_equal(consul_fixture_set_up(&fixture), 0);
-	crowd->fixture = fixture;
-	crowd->model = model_new();
-	crowd->fixture->config.max_connections = CONNECTIONS;
-	crowd->fixture->config.resync_usec = 1000000 * USEC_PER_SEC;
-	assert_int_equal(
-		consul_source_reconfigure(crowd->fixture->source, &crowd->fixture->config), 0);
-	for (unsigned i = 0; i < N_TREES; i++)
-		snprintf(crowd->prefixes[i], sizeof(crowd->prefixes[i]), "config/svc-%02u/", i);
-	*state = crowd;
-	return 0;
-}
-
-static void open_tree(struct crowd *crowd, unsigned i)
-{
-	struct trees *trees = crowd->fixture->trees;
-
-	assert_int_equal(trees_get(trees, crowd->prefixes[i], &crowd->trees[i]), 0);
-}
-
-static int tear_down(void **state)
-{
-	struct crowd *crowd = *state;
-	void *fixture = crowd->fixture;
-
-	for (unsigned i = 0; i < N_TREES; i++)
-		tree_unref(crowd->trees[i]);
-	/* What was seen without one. */
-	assert_int_equal(crowd->fixture->source->n_repairs(crowd->fixture->source), 0);
-	consul_fixture_tear_down(&fixture);
-	model_free(crowd->model);
-	free(crowd);
-	return 0;
-}
-
-static void put(struct crowd *crowd, unsigned i, const char *name, const char *value)
-{
-	char key[64];
-
-	snprintf(key, sizeof(key), "%s%s", crowd->prefixes[i], name);
-	model_put(crowd->model, key, value);
-}
-
-static bool is_right(const struct crowd *crowd, const struct tree *tree)
-{
-	const struct kvset *set = tree->content;
-	const char *key, *value;
-	struct record record;
-	size_t off = 0;
-	unsigned n = 0;
-
-	if (!set)
-		return false;
-	for (; (key = model_key(crowd->model, tree->prefix, n, &value)); n++) {
-		off = off < set->records.size
-			      ? record_decode(set->records.data, set->records.size, off, &record)
-			      : 0;
-		if (off == 0 || !std_streq(record.key, key) || !std_streq(record.value, value))
-			return false;
-	}
-	return set->records.n == n;
-}
-
-static void assert_right(const struct crowd *crowd)
-{
-	assert_true(is_right(crowd, crowd->fixture->tree));
-	for (unsigned i = 0; i < N_TREES; i++)
-		if (crowd->trees[i] && !is_right(crowd, crowd->trees[i]))
-			fail_msg("%s is not what the store holds: %s", crowd->prefixes[i],
-				crowd->trees[i]->error.message);
-}
-
-/* All trees, with two keys each, behind doorbells that have settled. */
-static struct crowd *gather(void **state)
-{
-	struct crowd *crowd = *state;
-
-	for (unsigned i = 0; i < N_TREES; i++) {
-		put(crowd, i, "a", "1");
-		put(crowd, i, "b", "1");
-		open_tree(crowd, i);
-	}
-	model_run(crowd->model, 10 * USEC_PER_SEC);
-	assert_right(crowd);
-	model_forget_answered(crowd->model);
-	return crowd;
-}
 
 static void all_polls_are_doorbells(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
 	model_run(crowd->model, 2 * FIXTURE_WAIT);
 	assert_int_equal(model_n_polls(), POLLS_AT_ONCE);
@@ -126,11 +19,11 @@ static void all_polls_are_doorbells(void **state)
 
 static void a_change_is_found_by_few_probes(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
-	put(crowd, 17, "a", "2");
+	crowd_put(crowd, 17, "a", "2");
 	model_run(crowd->model, 20 * USEC_PER_MSEC);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 	assert_int_equal(model_n_answered(crowd->model, "?recurse"), 1);
 	assert_int_equal(model_n_answered(crowd->model, "config/svc-17/?recurse"), 1);
 	assert_true(model_n_answered(crowd->model, "?keys") < 20);
@@ -147,25 +40,25 @@ static bool is_asked(const char *part)
 /* What was written after the answer was settled, and rang while it was on its way. */
 static void a_change_during_a_read_is_found(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
-	put(crowd, 17, "a", "2");
+	crowd_put(crowd, 17, "a", "2");
 	while (!is_asked("svc-17/?recurse")) {
 		assert_true(model_answer_one(crowd->model, 0));
 		fake_loop_advance(0);
 	}
 	model_hold(crowd->model, "svc-17/?recurse");
-	put(crowd, 17, "a", "3");
+	crowd_put(crowd, 17, "a", "3");
 	model_run(crowd->model, SOON);
-	assert_false(is_right(crowd, crowd->trees[17]));
+	assert_false(crowd_is_right(crowd, crowd->trees[17]));
 	model_release(crowd->model);
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void writes_beside_the_trees_are_no_change(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
 	model_put(crowd->model, "config/svc-17x", "1");
 	model_put(crowd->model, "config/svc-1", "1");
@@ -173,19 +66,19 @@ static void writes_beside_the_trees_are_no_change(void **state)
 	model_put(crowd->model, "elsewhere", "1");
 	model_run(crowd->model, SOON);
 	assert_int_equal(model_n_answered(crowd->model, "?recurse"), 0);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void deletions_are_found(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
 	model_delete(crowd->model, "config/svc-17/a", false);
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 	model_delete(crowd->model, "config/svc-23/", true);
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 	assert_int_equal(crowd->trees[23]->content->records.n, 0);
 	/* One tombstone, at a prefix that is none of a tree's and none of a probe's. The ones
 	 * before would hide it: see the model. */
@@ -193,11 +86,11 @@ static void deletions_are_found(void **state)
 	model_run(crowd->model, FIXTURE_WAIT * 9 / 8);
 	model_delete(crowd->model, "config/svc", true);
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 	assert_int_equal(crowd->trees[0]->content->records.n, 0);
-	put(crowd, 9, "a", "back");
+	crowd_put(crowd, 9, "a", "back");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void trees_within_trees_are_found(void **state)
@@ -206,60 +99,60 @@ static void trees_within_trees_are_found(void **state)
 
 	snprintf(crowd->prefixes[0], sizeof(crowd->prefixes[0]), "config/");
 	snprintf(crowd->prefixes[1], sizeof(crowd->prefixes[1]), "config/svc-17/deep/");
-	gather(state);
-	put(crowd, 1, "a", "2");
+	crowd_gather(state);
+	crowd_put(crowd, 1, "a", "2");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
-	put(crowd, 17, "c", "2");
+	crowd_assert_right(crowd);
+	crowd_put(crowd, 17, "c", "2");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void a_tree_without_keys_gets_them(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
 	model_delete(crowd->model, "config/svc-30/", true);
 	model_run(crowd->model, SOON);
 	model_forget_answered(crowd->model);
 	/* It is nobody's news that others change. */
-	put(crowd, 31, "a", "2");
+	crowd_put(crowd, 31, "a", "2");
 	model_run(crowd->model, SOON);
 	assert_int_equal(model_n_answered(crowd->model, "config/svc-30/?recurse"), 0);
-	put(crowd, 30, "a", "again");
+	crowd_put(crowd, 30, "a", "again");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void tombstones_that_go_hide_nothing(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
 	model_delete(crowd->model, "config/svc-17/a", false);
 	model_run(crowd->model, SOON);
 	model_reap(crowd->model);
 	model_run(crowd->model, FIXTURE_WAIT * 9 / 8);
-	put(crowd, 17, "b", "2");
-	put(crowd, 18, "b", "2");
+	crowd_put(crowd, 17, "b", "2");
+	crowd_put(crowd, 18, "b", "2");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void a_restored_store_is_read_again(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
 	model_restore(crowd->model, "old");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
-	put(crowd, 3, "a", "new");
+	crowd_assert_right(crowd);
+	crowd_put(crowd, 3, "a", "new");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void an_outage_is_told_and_ends(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
 	model_set_away(crowd->model, true);
 	model_run(crowd->model, 30 * USEC_PER_SEC);
@@ -267,103 +160,97 @@ static void an_outage_is_told_and_ends(void **state)
 		assert_int_equal(crowd->trees[i]->state, WIRE_STALE);
 	/* Doorbells ask, not trees. */
 	assert_true(model_n_answered(crowd->model, "") < 30 * 5 * POLLS_AT_ONCE);
-	put(crowd, 5, "a", "meanwhile");
+	crowd_put(crowd, 5, "a", "meanwhile");
 	model_set_away(crowd->model, false);
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 	for (unsigned i = 0; i < N_TREES; i++)
 		assert_int_equal(crowd->trees[i]->state, WIRE_LIVE);
 }
 
 static void without_leave_to_list_trees_are_read(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
 	model_set_listing(crowd->model, false);
-	put(crowd, 5, "a", "2");
+	crowd_put(crowd, 5, "a", "2");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
-	put(crowd, 6, "a", "2");
+	crowd_assert_right(crowd);
+	crowd_put(crowd, 6, "a", "2");
 	model_run(crowd->model, FIXTURE_WAIT + SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 	for (unsigned i = 0; i < N_TREES; i++)
 		assert_int_equal(crowd->trees[i]->state, WIRE_LIVE);
 	model_set_listing(crowd->model, true);
 	model_run(crowd->model, FIXTURE_WAIT + SOON);
 	model_forget_answered(crowd->model);
-	put(crowd, 7, "a", "2");
+	crowd_put(crowd, 7, "a", "2");
 	model_run(crowd->model, 50 * USEC_PER_MSEC);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void a_storm_is_coalesced(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 	char value[16];
 
 	for (unsigned i = 0; i < 1000; i++) {
 		snprintf(value, sizeof(value), "%u", i);
-		put(crowd, 17, "a", value);
+		crowd_put(crowd, 17, "a", value);
 		model_run(crowd->model, 5 * USEC_PER_MSEC);
 	}
 	assert_true(model_n_answered(crowd->model, "config/svc-17/?recurse") < 40);
 	model_run(crowd->model, USEC_PER_SEC);
-	assert_right(crowd);
-}
-
-static void close_trees(struct crowd *crowd, unsigned begin, unsigned end)
-{
-	for (unsigned i = begin; i < end; i++)
-		crowd->trees[i] = tree_unref(crowd->trees[i]);
+	crowd_assert_right(crowd);
 }
 
 static void few_trees_have_their_own_polls_again(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
-	close_trees(crowd, POLLS_AT_ONCE - 1, N_TREES);
-	put(crowd, 1, "a", "at once");
+	crowd_close(crowd, POLLS_AT_ONCE - 1, N_TREES);
+	crowd_put(crowd, 1, "a", "at once");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 	model_run(crowd->model, 2 * FIXTURE_WAIT);
 	assert_int_equal(model_n_polls(), POLLS_AT_ONCE);
 	assert_non_null(fake_http_find("config/svc-01/?recurse&index="));
-	put(crowd, 1, "a", "2");
+	crowd_put(crowd, 1, "a", "2");
 	model_run(crowd->model, 5 * USEC_PER_MSEC);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 /* As before: none ends early, and none more is asked. */
 static void polls_of_closed_trees_run_out(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 
-	close_trees(crowd, 0, N_TREES);
+	crowd_close(crowd, 0, N_TREES);
 	assert_int_equal(model_n_polls(), POLLS_AT_ONCE);
 	for (unsigned i = 0; i < N_TREES; i++) {
 		snprintf(crowd->prefixes[i], sizeof(crowd->prefixes[i]), "other/%u/", i);
-		put(crowd, i, "a", "1");
-		open_tree(crowd, i);
+		crowd_put(crowd, i, "a", "1");
+		crowd_open(crowd, i);
 		model_run(crowd->model, 100 * USEC_PER_MSEC);
 		assert_true(model_n_polls() <= POLLS_AT_ONCE);
 	}
-	put(crowd, 40, "a", "2");
+	crowd_put(crowd, 40, "a", "2");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 static void a_reload_ends_no_poll(void **state)
 {
-	struct crowd *crowd = gather(state);
+	struct crowd *crowd = crowd_gather(state);
 	struct consul_fixture *f = crowd->fixture;
 
 	f->config.resync_usec *= 2;
 	assert_int_equal(consul_source_reconfigure(f->source, &f->config), 0);
 	assert_int_equal(model_n_polls(), POLLS_AT_ONCE);
 	assert_int_equal(fake_http_n_abandoned(POLLS), 0);
-	put(crowd, 40, "a", "2");
+	crowd_put(crowd, 40, "a", "2");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 /* Two that are used, 46 invented names: the two keep their polls, and names may become true. */
@@ -371,12 +258,12 @@ static void invented_names_take_no_polls(void **state)
 {
 	struct crowd *crowd = *state;
 
-	put(crowd, 0, "a", "1");
+	crowd_put(crowd, 0, "a", "1");
 	model_put(crowd->model, "config/a/a", "1");
 	for (unsigned i = 0; i < N_TREES; i++)
-		open_tree(crowd, i);
+		crowd_open(crowd, i);
 	model_run(crowd->model, 2 * FIXTURE_WAIT);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 	assert_non_null(fake_http_find("config/svc-00/?recurse&index="));
 	assert_non_null(fake_http_find("config/a/?recurse&index="));
 	assert_true(model_n_polls() <= POLLS_AT_ONCE);
@@ -389,9 +276,9 @@ static void invented_names_take_no_polls(void **state)
 		model_run(crowd->model, 10 * USEC_PER_MSEC);
 	}
 	assert_true(model_n_answered(crowd->model, "") < 60);
-	put(crowd, 40, "a", "true");
+	crowd_put(crowd, 40, "a", "true");
 	model_run(crowd->model, SOON);
-	assert_right(crowd);
+	crowd_assert_right(crowd);
 }
 
 /* Chance --------------------------------------------------------------------------------------- */
@@ -445,7 +332,7 @@ static void write_by_chance(struct crowd *crowd)
 		model_delete(crowd->model, text, true);
 		break;
 	default:
-		put(crowd, i, names[chance(5)], text);
+		crowd_put(crowd, i, names[chance(5)], text);
 	}
 }
 
@@ -459,7 +346,7 @@ static void do_by_chance(struct crowd *crowd)
 		if (crowd->trees[i])
 			crowd->trees[i] = tree_unref(crowd->trees[i]);
 		else
-			open_tree(crowd, i);
+			crowd_open(crowd, i);
 		break;
 	case 2:
 		fake_loop_advance(chance(200) * USEC_PER_MSEC);
@@ -502,11 +389,11 @@ static void nothing_is_missed(void **state)
 		for (unsigned step = 0; step < 1000; step++)
 			do_by_chance(crowd);
 		model_run(crowd->model, 4 * USEC_PER_SEC);
-		assert_right(crowd);
+		crowd_assert_right(crowd);
 	}
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, crowd_set_up, crowd_tear_down)
 
 int main(void)
 {

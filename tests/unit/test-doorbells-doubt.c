@@ -1,0 +1,50 @@
+/*
+ * More trees than polls, where doorbells change and what Consul says is not to be trusted: nothing
+ * is missed.
+ */
+#include "crowd-fixture.h"
+#include "test.h"
+
+/* Trees come and go when an outage is over: doorbells that rest from it are replaced by new ones.
+ */
+static void what_is_doubted_is_read_again_behind_other_doorbells(void **state)
+{
+	struct crowd *crowd = crowd_gather(state);
+	char key[32];
+
+	model_set_away(crowd->model, true);
+	model_run(crowd->model, 4 * FIXTURE_WAIT);
+	model_rewind(crowd->model, "other");
+	for (unsigned i = 0; i < 5; i++) {
+		/* The store is above what all know, and none of the trees is. */
+		snprintf(key, sizeof(key), "config/svc-%u", i);
+		model_put(crowd->model, key, "1");
+	}
+	model_set_away(crowd->model, false);
+	crowd_close(crowd, 0, N_TREES * 2 / 3);
+	model_run(crowd->model, SOON);
+	crowd_assert_right(crowd);
+}
+
+/* The polls under way sleep on: no index that went backwards is seen but by the new doorbells. */
+static void another_store_is_seen_by_a_new_doorbell(void **state)
+{
+	struct crowd *crowd = crowd_gather(state);
+
+	model_rewind(crowd->model, "other");
+	crowd_close(crowd, 0, N_TREES * 2 / 3);
+	model_run(crowd->model, SOON);
+	crowd_assert_right(crowd);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, crowd_set_up, crowd_tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(what_is_doubted_is_read_again_behind_other_doorbells),
+		CASE(another_store_is_seen_by_a_new_doorbell),
+	};
+
+	return cmocka_run_group_tests_name("doorbells-doubt", tests, NULL, NULL);
+}
