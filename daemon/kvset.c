@@ -285,6 +285,66 @@ int kvset_borrow(const struct image *image, void (*give_back)(void *lender), voi
 	return 0;
 }
 
+static int add_record(struct kvset *set, const struct record *record)
+{
+	int r = kvset_add(set, record->key, record->key_len, record->value, record->value_len,
+		record->flags, record->modify_index);
+
+	return MIN(r, 0);
+}
+
+static size_t record_at(const struct kvset *set, size_t off, struct record *ret_record)
+{
+	return off < set->records.size
+		       ? record_decode(set->records.data, set->records.size, off, ret_record)
+		       : 0;
+}
+
+static int add_both(struct kvset *set, const struct kvset *a, const struct kvset *b)
+{
+	size_t a_off = 0, b_off = 0;
+	int r = 0;
+
+	while (r == 0) {
+		struct record in_a, in_b;
+		size_t a_end = record_at(a, a_off, &in_a), b_end = record_at(b, b_off, &in_b);
+		int order = a_end == 0 ? 1 : -1;
+
+		if (a_end == 0 && b_end == 0)
+			return 0;
+		if (a_end > 0 && b_end > 0)
+			order = key_compare(in_a.key, in_a.key_len, in_b.key, in_b.key_len);
+		r = add_record(
+			set, order < 0 || (order == 0 && in_a.modify_index >= in_b.modify_index)
+				     ? &in_a
+				     : &in_b);
+		if (order <= 0)
+			a_off = a_end;
+		if (order >= 0)
+			b_off = b_end;
+	}
+	return r;
+}
+
+int kvset_unite(const struct kvset *a, const struct kvset *b, struct kvset **ret_set)
+{
+	struct kvset *set;
+	int r = kvset_new(a->records.size + b->records.size, NULL, &set);
+
+	if (r < 0)
+		return r;
+	r = add_both(set, a, b);
+	if (r == 0)
+		r = kvset_finish(set);
+	if (r < 0) {
+		kvset_unref(set);
+		return r;
+	}
+	set->index = MAX(a->index, b->index);
+	*ret_set = set;
+	return 0;
+}
+
 bool kvset_same(const struct kvset *a, const struct kvset *b)
 {
 	return a->records.n == b->records.n && a->digest == b->digest &&

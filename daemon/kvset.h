@@ -62,6 +62,10 @@ int kvset_finish(struct kvset *set);
 int kvset_borrow(const struct image *image, void (*give_back)(void *lender), void *lender,
 	struct kvset **ret_set);
 
+/* A new set of all keys of two finished ones; of a key that both have, the entry that was written
+ * last. 0, -ENOMEM. */
+int kvset_unite(const struct kvset *a, const struct kvset *b, struct kvset **ret_set);
+
 /* Same keys, values and flags; a ModifyIndex alone (a lock was taken) is no change. */
 bool kvset_same(const struct kvset *a, const struct kvset *b);
 

@@ -125,16 +125,35 @@ void tree_resync(struct tree *tree)
 		tree->trees->source->resync(tree->feed);
 }
 
+/* Of a layer each service knows those keys that no higher one of its own had: an answer that lacks
+ * the others must not pass for what is known. Without memory the most keys count. Takes the set. */
+static void add_restored(struct tree *tree, struct kvset *set)
+{
+	struct kvset *united, *smaller = set;
+
+	if (!tree->content) {
+		tree->content = set;
+		return;
+	}
+	if (kvset_unite(tree->content, set, &united) == 0) {
+		kvset_unref(tree->content);
+		tree->content = united;
+	} else if (tree->content->records.n < set->records.n) {
+		smaller = tree->content;
+		tree->content = set;
+	}
+	kvset_unref(smaller);
+}
+
 void tree_restore(struct tree *tree, struct kvset *set, uint64_t confirmed_at)
 {
-	if (tree->has_answered) {
+	/* What is held is so against the contents as they are. */
+	if (tree->has_answered || tree->held.set) {
 		kvset_unref(set);
 		return;
 	}
-	if (set) {
-		kvset_unref(tree->content);
-		tree->content = set;
-	}
+	if (set)
+		add_restored(tree, set);
 	tree->state = WIRE_BACKUP;
 	tree->confirmed_at = confirmed_at;
 }

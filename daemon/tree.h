@@ -113,9 +113,10 @@ struct tree *tree_unref(struct tree *tree);
 void tree_resync(struct tree *tree);
 
 /*
- * What a backup says of a tree that has no answer yet: answers are compared with it. Takes the set,
- * which may lack keys that a higher layer had, too; NULL: only the state changes. confirmed_at is
- * loop_now() time and may lie before the clock began.
+ * What a backup says of a tree that has no answer yet, not even one that is held: answers are
+ * compared with it. Takes the set, which may lack keys that a higher layer had, too, and is added
+ * to what other backups said; NULL: only the state changes. confirmed_at is loop_now() time and may
+ * lie before the clock began.
  */
 void tree_restore(struct tree *tree, struct kvset *set, uint64_t confirmed_at);
 

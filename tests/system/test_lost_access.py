@@ -209,3 +209,29 @@ def test_first_answer_after_a_restart_is_held(access, service_name, prefix):
     running.wait_value(service_name, "k7", None, FRESH)
     entry = running.wait_state(service_name, "live", BACK)
     assert entry["keys"] == 11 and entry["generation"] > generation and watcher.running
+
+
+@pytest.mark.parametrize("preload", ["one two", "two one", ""])
+def test_backups_of_services_that_share_a_layer(daemon, consul_factory, preload):
+    """Access to the layer is lost while the daemon is stopped: a backup without its keys is no answer that has none."""
+    agent = consul_factory(acl=True)
+    own = READ.format("own/")
+    agent.policy("reader", READ.format("common/") + own)
+    agent.txn_set({"common/level": "info", "own/one/own": "1", "own/two/level": "debug"})
+    secret, _ = agent.create_token("reader")
+    layers = "[consul]\nwait=1s\n[service *]\nlayers=common/ own/{service}/\n"
+    running = daemon(source=f"consul:{agent.url}", config=layers, env={"CONSUL_HTTP_TOKEN": secret})
+    assert running.listing("one") == {"level": "info", "own": "1"} and running.listing("two") == {"level": "debug"}
+    for name in "one", "two":
+        wait_until(lambda: running.service(name)["backup"]["age_seconds"] is not None, 10, f"the backup of {name}")
+    running.stop()
+    agent.policy("reader", own)
+    (running.state / "services").write_text("")
+    running.config = layers + f"[services]\npreload={preload}\n"
+    running.config_path.write_text(running.config)
+    running.start()
+    watcher = running.watch("one")
+    running.wait_state("one", "held", BACK)
+    assert running.listing("two") == {"level": "debug"}
+    holds_for(lambda: running.service("one")["state"] == "held", 4, "the hold", interval=0.2)
+    assert running.listing("one") == {"level": "info", "own": "1"} and not watcher.stdout

@@ -124,6 +124,44 @@ static void a_source_that_cannot_start_leaves_nothing_behind(void **state)
 	tree_unref(tree);
 }
 
+static struct kvset *make_set(const char *key, uint64_t modify_index)
+{
+	struct kvset *set;
+
+	assert_int_equal(kvset_new(1 << 10, NULL, &set), 0);
+	if (key)
+		assert_int_equal(kvset_add(set, key, 1, "v", 1, 0, modify_index), 0);
+	assert_int_equal(kvset_finish(set), 0);
+	return set;
+}
+
+/* Each service knows those keys of a shared layer that no higher layer of its own had. */
+static void what_services_know_of_a_tree_is_put_together(void **state)
+{
+	struct fixture *f = *state;
+	struct record record;
+
+	tree_restore(f->tree, make_set("k", 7), 1);
+	tree_restore(f->tree, make_set(NULL, 0), 1);
+	assert_int_equal(f->tree->content->records.n, 1);
+	tree_restore(f->tree, make_set("a", 9), 1);
+	assert_int_equal(f->tree->content->records.n, 2);
+	assert_true(kvset_find(f->tree->content, "a", 1, &record));
+	assert_true(kvset_find(f->tree->content, "k", 1, &record));
+	assert_int_equal(f->tree->state, WIRE_BACKUP);
+}
+
+static void what_is_held_back_from_one_service_is_from_the_next(void **state)
+{
+	struct fixture *f = *state;
+
+	tree_restore(f->tree, make_set("k", 7), 1);
+	tree_hold(f->tree, make_set(NULL, 0), TREE_ACCESS_LOST, "of a reason");
+	tree_restore(f->tree, make_set("a", 9), 1);
+	assert_int_equal(f->tree->state, WIRE_HELD);
+	assert_int_equal(f->tree->content->records.n, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -133,6 +171,8 @@ int main(void)
 		TEST(the_same_content_again_is_no_change),
 		TEST(a_failing_source_leaves_the_last_good_content),
 		TEST(without_content_a_failure_stays_loading),
+		TEST(what_services_know_of_a_tree_is_put_together),
+		TEST(what_is_held_back_from_one_service_is_from_the_next),
 		TEST(a_source_that_cannot_start_leaves_nothing_behind),
 	};
 
