@@ -85,6 +85,14 @@ static void forget_newer(struct doorbell *bell)
 		tenant_forget(tenant);
 }
 
+/* An index that was seen elsewhere and was not true would hide what is written below it. */
+static void trust_own_sight(struct doorbell *bell, uint64_t index)
+{
+	FOREACH_TENANT(tenant, next, bell)
+	if (tenant->known > index)
+		tenant->known = MIN(tenant->known, bell->goal);
+}
+
 static bool is_behind(const struct doorbell *bell)
 {
 	FOREACH_TENANT(tenant, next, bell)
@@ -290,6 +298,8 @@ static void take_index(struct doorbell *bell, const struct fetch_answer *answer)
 	bool is_first = bell->goal == 0;
 
 	note_hurry(bell, answer);
+	if (!is_first)
+		trust_own_sight(bell, answer->index);
 	bell->is_listening = false;
 	bell->goal = answer->index;
 	bell->rung_at = loop_now();

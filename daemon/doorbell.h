@@ -33,8 +33,7 @@ struct doorbell_fns {
 
 int doorbell_new(struct agent *agent, struct tenants *tenants, const char *prefix,
 	const struct doorbell_fns *fns, void *userdata, struct doorbell **ret_bell);
-/* A poll under way is left to run out. What it doubts is not known of any tenant below its prefix.
- */
+/* A poll under way is left to run out. What it doubts no tenant below its prefix knows any more. */
 struct doorbell *doorbell_free(struct doorbell *bell);
 
 const char *doorbell_prefix(const struct doorbell *bell);

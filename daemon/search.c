@@ -9,7 +9,7 @@
 #include "daemon/log.h"
 #include "daemon/shard.h"
 
-#define INDEX_NOT_KNOWN UINT64_MAX /* may not be listed: above what anybody knows */
+#define INDEX_NOT_KNOWN UINT64_MAX /* may not be listed, or no index: above what anybody knows */
 
 struct probe {
 	struct list link; /* search::waiting or asked */
@@ -204,11 +204,18 @@ static int settle_below(
 	return branch_out(search, prefix, goal);
 }
 
+static uint64_t usable_index(const struct fetch_answer *answer)
+{
+	bool is_usable = answer->is_good && consul_next_index(0, answer->index) != 0;
+
+	return is_usable ? answer->index : INDEX_NOT_KNOWN;
+}
+
 static void on_answer(struct fetch_answer *answer, void *userdata)
 {
 	struct probe *probe = userdata;
 	struct search *search = probe->search;
-	uint64_t index = answer->is_good ? answer->index : INDEX_NOT_KNOWN;
+	uint64_t index = usable_index(answer);
 	int r;
 
 	probe->fetch = NULL;

@@ -2,6 +2,8 @@
 
 #include <limits.h>
 
+#include "daemon/consul.h"
+
 static int compare_tenants(const struct tenant *a, const struct tenant *b)
 {
 	return strcmp(a->tree->prefix, b->tree->prefix);
@@ -65,7 +67,7 @@ struct tenant *tenant_last_alike(struct tenants *tenants, struct tenant *tenant,
 
 void tenants_see(struct tenants *tenants, uint64_t index)
 {
-	tenants->floor = MAX(tenants->floor, index);
+	tenants->floor = MAX(tenants->floor, consul_next_index(0, index));
 }
 
 void tenant_forget(struct tenant *tenant)

@@ -29,6 +29,8 @@ struct model {
 	unsigned n_tombstones;
 	uint64_t index; /* of the store */
 	bool may_not_list, is_away;
+	bool lies;
+	uint64_t lie;
 	char *answered[4096];
 	unsigned n_answered;
 };
@@ -121,6 +123,12 @@ void model_set_away(struct model *model, bool is_away)
 	model->is_away = is_away;
 }
 
+void model_lie(struct model *model, uint64_t index)
+{
+	model->lies = true;
+	model->lie = index;
+}
+
 static uint64_t index_of(const struct model *model, const char *prefix)
 {
 	uint64_t index = 0;
@@ -211,18 +219,22 @@ static void make_reply(struct model *model, unsigned place)
 {
 	struct reply *reply = reply_at(model, place);
 	struct question question = parse(fake_http_at(place)->url);
+	uint64_t index = index_of(model, question.prefix);
 	size_t len;
 	FILE *file;
 
 	if (reply->body)
 		return;
+	if (model->lies && question.lists && !question.blocks) {
+		index = model->lie;
+		model->lies = false;
+	}
 	file = open_memstream(&reply->body, &len);
 	assert_non_null(file);
 	reply->url = fake_http_at(place)->url;
 	reply->status = put_body(file, model, &question) > 0 ? 200 : 404;
 	fclose(file);
-	snprintf(reply->index, sizeof(reply->index), "%llu",
-		(unsigned long long)index_of(model, question.prefix));
+	snprintf(reply->index, sizeof(reply->index), "%llu", (unsigned long long)index);
 }
 
 static void answer(struct model *model, unsigned place)

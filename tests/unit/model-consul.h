@@ -25,6 +25,9 @@ void model_restore(struct model *model, const char *value);
 /* The same, and polls sleep on. */
 void model_rewind(struct model *model, const char *value);
 
+/* The next listing that does not block has this index. */
+void model_lie(struct model *model, uint64_t index);
+
 /* May be listed? ?keys answers 403 when not. */
 void model_set_listing(struct model *model, bool is_allowed);
 /* Answers nothing, and what is asked fails. */

@@ -37,6 +37,44 @@ static void another_store_is_seen_by_a_new_doorbell(void **state)
 	crowd_assert_right(crowd);
 }
 
+/* No doorbell takes it for what the store has reached. */
+static void an_index_that_no_store_has_blinds_nobody(void **state)
+{
+	static const uint64_t lies[] = { UINT64_MAX, (uint64_t)INT64_MAX + 1, 0 };
+	struct crowd *crowd = crowd_gather(state);
+
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		char value[8];
+
+		snprintf(value, sizeof(value), "%zu", i);
+		/* Of a probe: the doorbell's own answer is that of a poll. */
+		model_lie(crowd->model, lies[i]);
+		crowd_put(crowd, 17, "a", value);
+		model_run(crowd->model, SOON);
+		crowd_assert_right(crowd);
+		for (unsigned n = 0; n < N_TREES; n++)
+			crowd_put(crowd, n, "b", value);
+		model_run(crowd->model, SOON);
+		crowd_assert_right(crowd);
+	}
+}
+
+/* One of a store that could be: whoever believed it sees less for no longer than a wait. */
+static void an_index_that_is_not_true_is_not_believed_for_long(void **state)
+{
+	struct crowd *crowd = crowd_gather(state);
+
+	model_set_away(crowd->model, true);
+	model_run(crowd->model, SOON);
+	model_lie(crowd->model, 1000000);
+	model_set_away(crowd->model, false);
+	model_run(crowd->model, 2 * FIXTURE_WAIT);
+	for (unsigned n = 0; n < N_TREES; n++)
+		crowd_put(crowd, n, "b", "3");
+	model_run(crowd->model, 2 * FIXTURE_WAIT);
+	crowd_assert_right(crowd);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, crowd_set_up, crowd_tear_down)
 
 int main(void)
@@ -44,6 +82,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(what_is_doubted_is_read_again_behind_other_doorbells),
 		CASE(another_store_is_seen_by_a_new_doorbell),
+		CASE(an_index_that_no_store_has_blinds_nobody),
+		CASE(an_index_that_is_not_true_is_not_believed_for_long),
 	};
 
 	return cmocka_run_group_tests_name("doorbells-doubt", tests, NULL, NULL);

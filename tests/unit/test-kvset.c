@@ -278,54 +278,54 @@ static void a_short_set_is_looked_through(void **state)
 	assert_false(kvset_find(empty, "b", 1, &record));
 	kvset_unref(set);
 	kvset_unref(empty);
+}
 
-	static void united_sets_have_the_keys_of_both_as_written_last(void **state)
-	{
-		struct kvset *a = set_of(1 << 20), *b = set_of(1 << 20), *wanted = set_of(1 << 20),
-			     *united;
+static void united_sets_have_the_keys_of_both_as_written_last(void **state)
+{
+	struct kvset *a = set_of(1 << 20), *b = set_of(1 << 20), *wanted = set_of(1 << 20), *united;
 
-		(void)state;
-		add(a, "a", "1");
-		kvset_add(a, "both", 4, "old", 3, 0, 5);
-		kvset_add(a, "newer", 5, "new", 3, 7, 6);
-		kvset_add(b, "both", 4, "new", 3, 0, 6);
-		kvset_add(b, "newer", 5, "old", 3, 0, 5);
-		add(b, "z", "2");
-		add(wanted, "a", "1");
-		add(wanted, "both", "new");
-		kvset_add(wanted, "newer", 5, "new", 3, 7, 6);
-		add(wanted, "z", "2");
-		a->index = 8;
-		b->index = 9;
-		assert_int_equal(kvset_finish(a), 0);
-		assert_int_equal(kvset_finish(b), 0);
-		assert_int_equal(kvset_finish(wanted), 0);
-		assert_int_equal(kvset_unite(a, b, &united), 0);
-		assert_true(kvset_same(united, wanted));
-		assert_int_equal(united->index, 9);
-		kvset_unref(a);
-		kvset_unref(b);
-		kvset_unref(wanted);
-		kvset_unref(united);
-	}
+	(void)state;
+	add(a, "a", "1");
+	kvset_add(a, "both", 4, "old", 3, 0, 5);
+	kvset_add(a, "newer", 5, "new", 3, 7, 6);
+	kvset_add(b, "both", 4, "new", 3, 0, 6);
+	kvset_add(b, "newer", 5, "old", 3, 0, 5);
+	add(b, "z", "2");
+	add(wanted, "a", "1");
+	add(wanted, "both", "new");
+	kvset_add(wanted, "newer", 5, "new", 3, 7, 6);
+	add(wanted, "z", "2");
+	a->index = 8;
+	b->index = 9;
+	assert_int_equal(kvset_finish(a), 0);
+	assert_int_equal(kvset_finish(b), 0);
+	assert_int_equal(kvset_finish(wanted), 0);
+	assert_int_equal(kvset_unite(a, b, &united), 0);
+	assert_true(kvset_same(united, wanted));
+	assert_int_equal(united->index, 9);
+	kvset_unref(a);
+	kvset_unref(b);
+	kvset_unref(wanted);
+	kvset_unref(united);
+}
 
-	int main(void)
-	{
-		const struct CMUnitTest tests[] = {
-			cmocka_unit_test(the_order_of_arrival_does_not_matter),
-			cmocka_unit_test(of_two_entries_with_one_key_the_last_stays),
-			cmocka_unit_test(keys_that_are_not_representable_are_skipped_and_counted),
-			cmocka_unit_test(
-				a_difference_in_value_key_or_flags_is_seen_and_one_of_index_is_not),
-			cmocka_unit_test(a_model_changes_nothing_but_the_memory),
-			cmocka_unit_test(what_came_again_twice_has_one_memory),
-			cmocka_unit_test(a_set_that_goes_half_filled_leaves_its_model),
-			cmocka_unit_test(united_sets_have_the_keys_of_both_as_written_last),
-			cmocka_unit_test(a_set_over_its_limit_is_refused),
-			cmocka_unit_test(a_key_is_found_however_the_set_was_made),
-			cmocka_unit_test(a_key_is_found_in_what_an_image_lends),
-			cmocka_unit_test(a_short_set_is_looked_through),
-		};
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_order_of_arrival_does_not_matter),
+		cmocka_unit_test(of_two_entries_with_one_key_the_last_stays),
+		cmocka_unit_test(keys_that_are_not_representable_are_skipped_and_counted),
+		cmocka_unit_test(
+			a_difference_in_value_key_or_flags_is_seen_and_one_of_index_is_not),
+		cmocka_unit_test(a_model_changes_nothing_but_the_memory),
+		cmocka_unit_test(what_came_again_twice_has_one_memory),
+		cmocka_unit_test(a_set_that_goes_half_filled_leaves_its_model),
+		cmocka_unit_test(united_sets_have_the_keys_of_both_as_written_last),
+		cmocka_unit_test(a_set_over_its_limit_is_refused),
+		cmocka_unit_test(a_key_is_found_however_the_set_was_made),
+		cmocka_unit_test(a_key_is_found_in_what_an_image_lends),
+		cmocka_unit_test(a_short_set_is_looked_through),
+	};
 
-		return cmocka_run_group_tests(tests, NULL, NULL);
-	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
