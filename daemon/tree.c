@@ -255,6 +255,7 @@ void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, cons
 	if (!is_news)
 		return;
 	tree->held.doubt = doubt;
+	tree->held.doubted_since = loop_now();
 	if (is_first)
 		tree->held.since = loop_now();
 	else
@@ -268,7 +269,7 @@ void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, cons
 
 uint64_t tree_hold_left_usec(const struct tree *tree)
 {
-	uint64_t longest = 0, age = loop_now() - tree->held.since;
+	uint64_t longest = 0, age = loop_now() - tree->held.doubted_since;
 
 	if (!tree->held.set || tree->held.doubt != TREE_ACCESS_LOST)
 		return UINT64_MAX;

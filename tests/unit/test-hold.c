@@ -145,6 +145,26 @@ static void a_hold_of_a_time_ends_with_it(void **state)
 	consul_fixture_expect_poll("&index=12&");
 }
 
+/* What was held for days before, for another reason, was not lost access. */
+static void a_hold_of_a_time_counts_from_when_access_was_lost(void **state)
+{
+	struct consul_fixture *f = *state;
+	uint64_t since;
+
+	f->observer.hold_usec = 10 * USEC_PER_SEC;
+	consul_fixture_load(f);
+	lose_data("3");
+	since = f->tree->held.since;
+	fake_loop_stall(3600 * USEC_PER_SEC);
+	fake_http_answer(consul_fixture_expect_look(f), 404, "13", "");
+	fake_http_answer(consul_fixture_expect_read(true), 404, "13", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 403, NULL, "Permission denied");
+	consul_fixture_assert_held(f, TREE_ACCESS_LOST, 0, ACCESS_LOST);
+	consul_fixture_assert_content(f, "a=1", NULL);
+	assert_int_equal(tree_hold_left_usec(f->tree), 10 * USEC_PER_SEC);
+	assert_int_equal(f->tree->held.since, since);
+}
+
 static void of_those_who_share_a_tree_the_longest_hold_counts(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -356,7 +376,7 @@ static void an_outage_ends_no_hold(void **state)
 	assert_int_equal(f->tree->error.kind, TREE_UNREACHABLE);
 	fake_http_answer(consul_fixture_expect_look(f), 404, "12", "");
 	consul_fixture_assert_content(f, "a=1", NULL);
-	assert_int_equal(f->tree->state, WIRE_HELD);
+	consul_fixture_assert_held(f, TREE_ACCESS_LOST, 0, ACCESS_LOST); /* and there is no error */
 }
 
 static void keys_are_not_examined_when_somebody_else_has_decided(void **state)
@@ -401,6 +421,7 @@ int main(void)
 		CASE(what_is_held_is_examined_again_when_its_index_moves),
 		CASE(what_is_held_can_be_accepted),
 		CASE(a_hold_of_a_time_ends_with_it),
+		CASE(a_hold_of_a_time_counts_from_when_access_was_lost),
 		CASE(of_those_who_share_a_tree_the_longest_hold_counts),
 		CASE(one_hidden_key_among_deleted_ones_is_lost_access),
 		CASE(samples_are_spread_over_all_that_is_gone),
