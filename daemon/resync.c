@@ -167,6 +167,7 @@ static void on_answer(struct fetch_answer *answer, void *userdata)
 		tree->content->body_hash = answer->body_hash;
 		on_same(resync);
 	} else if (consul_is_held(tree, answer->set)) {
+		tree_hold_on(tree);
 		resync_schedule(resync);
 	} else if (resync->state == RESYNC_READING) {
 		resync->plain = TAKE_PTR(answer->set);

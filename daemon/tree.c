@@ -267,6 +267,14 @@ void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, cons
 	tell_observers(tree, false);
 }
 
+void tree_hold_on(struct tree *tree)
+{
+	if (!tree->error.is_set)
+		return;
+	mark_answered(tree);
+	tell_observers(tree, false);
+}
+
 uint64_t tree_hold_left_usec(const struct tree *tree)
 {
 	uint64_t longest = 0, age = loop_now() - tree->held.doubted_since;

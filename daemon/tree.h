@@ -129,6 +129,8 @@ bool tree_apply(struct tree *tree, struct kvset *set);
 void tree_confirm(struct tree *tree);
 /* Keeps the set aside; takes it. The same doubt again is no news, though the set may be another. */
 void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, const char *reason);
+/* The source says again what is held. */
+void tree_hold_on(struct tree *tree);
 void tree_fail(struct tree *tree, enum tree_error_kind kind, uint64_t retry_at, const char *format,
 	...) PRINTF_FORMAT(4, 5);
 

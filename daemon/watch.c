@@ -298,6 +298,7 @@ static void on_asked(struct watch *watch, struct kvset *set)
 
 	if (consul_is_held(watch->tree, set)) {
 		kvset_unref(set);
+		tree_hold_on(watch->tree);
 		rest(watch);
 		return;
 	}
