@@ -200,6 +200,7 @@ static int move(struct agent *agent, const struct config *config)
 		return r;
 	}
 	free_pools(agent->pools);
+	ledger_inherit(agent->ledger);
 	free_addresses(agent->addresses, agent->n_addresses);
 	token_done(&agent->token);
 	memcpy(agent->pools, pools, sizeof(pools));

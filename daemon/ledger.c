@@ -117,6 +117,12 @@ unsigned ledger_n_inherited(const struct ledger *ledger)
 	return n;
 }
 
+void ledger_inherit(struct ledger *ledger)
+{
+	for (size_t i = 0; i < LIMIT_LEDGER; i++)
+		ledger->entries[i].is_inherited = true;
+}
+
 int ledger_open(struct ledger *ledger, unsigned limit, uint64_t wait_usec)
 {
 	uint64_t now = loop_now();

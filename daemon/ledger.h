@@ -22,8 +22,10 @@ struct ledger *ledger_free(struct ledger *ledger); /* NULL is fine; returns NULL
 /* Polls of this daemon that run, and of any that are not over yet. */
 unsigned ledger_n_open(const struct ledger *ledger);
 
-/* Of those, what an earlier daemon left: each has a connection that is none of ours. */
+/* Of those, what was inherited: each has a connection that is none of ours. */
 unsigned ledger_n_inherited(const struct ledger *ledger);
+/* All are from here on as those of an earlier daemon: the connections they have are closed. */
+void ledger_inherit(struct ledger *ledger);
 
 /* A poll begins. Its entry, or -EBUSY when `limit` of them are open. */
 int ledger_open(struct ledger *ledger, unsigned limit, uint64_t wait_usec);

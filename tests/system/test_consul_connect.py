@@ -295,3 +295,34 @@ def test_memory_is_closed_to_its_own_user(daemon, double, service_name, prefix, 
     double.put(prefix + "a", "2")
     watcher.wait_output(b"a", 5)
     assert running.get(service_name, "a") == "2"
+
+
+@pytest.mark.long
+def test_a_reload_with_another_token_stays_within_the_budget(daemon, double, tmp_path):
+    """The agent still has the polls that were left: reads after the reload do not take their places."""
+    names = [f"s{number}" for number in range(14)]
+    for name in names:
+        double.put(f"config/{name}/k", "v")
+    tokens = [tmp_path / "one", tmp_path / "two"]
+    for path in tokens:
+        path.write_text(path.name)
+
+    def section(path):
+        return consul_section(double.url, token_file=path, wait="5s")
+
+    running = daemon(config=section(tokens[0]))
+    running.watchers = [running.watch(name) for name in names]
+    wait_until(lambda: len([request for request in double.seen() if request.blocking]) >= len(names), 10, "the polls")
+
+    def slow(exchange):
+        time.sleep(0.3)
+        return double._serve_kv(exchange)
+    slow.is_answer = True
+    double.always(slow, match=lambda request: not request.blocking)
+    start = time.monotonic()
+    running.reload(section(tokens[1]))
+    double.wait_request(lambda request: request.headers.get("x-consul-token") == "two", since=start, count=len(names))
+    double.clear()
+    double.put("config/s13/k", "new")
+    running.wait_value("s13", "k", "new", 10)
+    assert double.max_slots <= 16, f"{double.max_slots} connections"

@@ -103,6 +103,23 @@ static void the_next_daemon_counts_what_the_last_one_left(void **state)
 	ledger_free(ledger);
 }
 
+static void what_is_left_is_inherited_after_a_move(void **state)
+{
+	struct ledger *ledger = new_ledger();
+
+	(void)state;
+	ledger_leave(ledger, ledger_open(ledger, 3, WAIT));
+	assert_int_equal(ledger_n_inherited(ledger), 0);
+	ledger_inherit(ledger);
+	assert_int_equal(ledger_n_inherited(ledger), 1);
+	ledger_open(ledger, 3, WAIT); /* over the new connections */
+	assert_int_equal(ledger_n_inherited(ledger), 1);
+	fake_loop_advance(OVER);
+	assert_int_equal(ledger_n_inherited(ledger), 0);
+	assert_int_equal(ledger_n_open(ledger), 1);
+	ledger_free(ledger);
+}
+
 /* Not more than the budget, however often it is started, and all of it again a wait later. */
 static void a_crash_loop_never_has_more_than_the_budget(void **state)
 {
@@ -212,6 +229,7 @@ int main(void)
 		CASE(a_poll_that_nobody_waits_for_counts_until_its_time_is_over),
 		CASE(a_poll_that_runs_counts_however_long_it_takes),
 		CASE(the_next_daemon_counts_what_the_last_one_left),
+		CASE(what_is_left_is_inherited_after_a_move),
 		CASE(a_crash_loop_never_has_more_than_the_budget),
 		CASE(bytes_that_no_daemon_wrote_hold_nothing_up),
 		CASE(times_that_no_poll_can_have_are_none),
