@@ -9,7 +9,8 @@ struct restore {
 	uint64_t layer_index[LIMIT_LAYERS];
 	struct kvset *layers[LIMIT_LAYERS];
 	unsigned n_layers;
-	size_t cursor; /* of the records that were dealt out */
+	bool has_overrides; /* in the image of the only layer */
+	size_t cursor; /* of the records that were looked at, or dealt out */
 };
 
 int restore_new(struct backup *backup, const char *names, size_t names_size, unsigned n_layers,
@@ -87,6 +88,23 @@ static int lend(struct restore *restore)
 	return 0;
 }
 
+/* What operators had put in the place of the source's keys is of no layer. */
+static int look_for_overrides(struct restore *restore)
+{
+	struct record record;
+
+	for (unsigned i = 0; i < LIMIT_SLICE_ENTRIES; i++) {
+		if (!image_next(&restore->snapshot->image, "", 0, &restore->cursor, &record))
+			return lend(restore);
+		if (record.layer >= restore->n_layers) {
+			restore->has_overrides = true;
+			restore->cursor = 0;
+			return 1;
+		}
+	}
+	return 1;
+}
+
 static int make_layers(struct restore *restore)
 {
 	for (unsigned i = 0; i < restore->n_layers; i++) {
@@ -131,8 +149,8 @@ int restore_step(struct restore *restore)
 {
 	if (restore->load)
 		return step_load(restore);
-	if (restore->n_layers == 1)
-		return lend(restore);
+	if (restore->n_layers == 1 && !restore->has_overrides)
+		return look_for_overrides(restore);
 	return restore->layers[0] ? deal_out(restore) : make_layers(restore);
 }
 

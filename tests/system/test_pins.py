@@ -242,6 +242,20 @@ def test_override_takes_values_of_any_size_up_to_half_a_frame(told, service_name
     told.wait_value(service_name, "a", "x" * size)
 
 
+def test_override_of_a_service_without_keys_is_no_loss_after_a_restart(daemon, double, service_name):
+    """What an operator had put in is not what Consul had said."""
+    running = daemon(source=f"consul:{double.url}", config="[consul]\nwait=1s\n")
+    running.watcher = running.watch(service_name)
+    running.wait_state(service_name, "live")
+    running.cli("override", service_name, "a=1", check=True)
+    running.wait_value(service_name, "a", "1")
+    wait_backup(running, service_name)
+    running.restart()
+    assert running.get(service_name, "a") == "1"
+    assert running.wait_state(service_name, "live", 5)["held"] is None
+    assert "HELD" not in running.log() and running.get(service_name, "a") == "1"
+
+
 def test_override_ends_by_itself(told, service_name):
     told.cli("override", "--for", "1s", service_name, "a=mine", check=True)
     assert told.get(service_name, "a") == "mine"
