@@ -136,6 +136,7 @@ int consul_source_reconfigure(struct source *source, const struct config *config
 	if (is_elsewhere)
 		doorbells_stop(consul->doorbells);
 	r = agent_configure(agent, config, is_elsewhere);
+	doorbells_reconfigure(consul->doorbells);
 	LIST_FOREACH (node, &consul->feeds) {
 		struct feed *feed = LIST_ENTRY(node, struct feed, link);
 

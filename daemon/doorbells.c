@@ -19,7 +19,7 @@ struct doorbells {
 	const struct doorbells_fns *fns;
 	struct tenants tenants;
 	unsigned n_tenants, n_absent;
-	unsigned n_planned; /* tenants there were when prefixes were chosen last */
+	unsigned n_planned, n_polls; /* tenants, polls at once when prefixes were chosen last */
 	struct list places; /* place::link */
 	struct loop_timer *plan_timer;
 };
@@ -285,6 +285,7 @@ static void on_plan(void *userdata)
 	shard_free(shards, (unsigned)n);
 	house_tenants(doorbells);
 	doorbells->n_planned = doorbells->n_tenants;
+	doorbells->n_polls = agent_n_polls_at_once(doorbells->agent);
 	log_debug("%u trees share %d doorbells", doorbells->n_tenants, n);
 }
 
@@ -383,6 +384,13 @@ void doorbells_stop(struct doorbells *doorbells)
 	loop_timer_disarm(doorbells->plan_timer);
 	doorbells->n_planned = 0;
 	doorbells->tenants.floor = 0;
+}
+
+void doorbells_reconfigure(struct doorbells *doorbells)
+{
+	if (doorbells->n_tenants > 0 &&
+		doorbells->n_polls != agent_n_polls_at_once(doorbells->agent))
+		plan_soon(doorbells);
 }
 
 bool doorbells_is_on_time(const struct doorbells *doorbells, uint64_t now)

@@ -46,4 +46,7 @@ void doorbells_move_out(struct doorbells *doorbells, struct tenant *tenant);
 /* Before the agent moves, when all tenants have moved out. */
 void doorbells_stop(struct doorbells *doorbells);
 
+/* The agent may allow another number of polls from here on. */
+void doorbells_reconfigure(struct doorbells *doorbells);
+
 bool doorbells_is_on_time(const struct doorbells *doorbells, uint64_t now);

@@ -75,6 +75,23 @@ static void an_index_that_is_not_true_is_not_believed_for_long(void **state)
 	crowd_assert_right(crowd);
 }
 
+static void fewer_connections_are_shared_by_fewer_doorbells(void **state)
+{
+	struct crowd *crowd = crowd_gather(state);
+	struct consul_fixture *f = crowd->fixture;
+
+	f->config.max_connections = CONNECTIONS - 2;
+	assert_int_equal(consul_source_reconfigure(f->source, &f->config), 0);
+	model_run(crowd->model, 3 * FIXTURE_WAIT);
+	model_forget_answered(crowd->model);
+	model_run(crowd->model, 2 * FIXTURE_WAIT);
+	assert_int_equal(model_n_polls(), POLLS_AT_ONCE - 2);
+	assert_int_equal(model_n_answered(crowd->model, "&consistent"), 0); /* none knocks */
+	crowd_put(crowd, 40, "a", "2");
+	model_run(crowd->model, 20 * USEC_PER_MSEC);
+	crowd_assert_right(crowd);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, crowd_set_up, crowd_tear_down)
 
 int main(void)
@@ -84,6 +101,7 @@ int main(void)
 		CASE(another_store_is_seen_by_a_new_doorbell),
 		CASE(an_index_that_no_store_has_blinds_nobody),
 		CASE(an_index_that_is_not_true_is_not_believed_for_long),
+		CASE(fewer_connections_are_shared_by_fewer_doorbells),
 	};
 
 	return cmocka_run_group_tests_name("doorbells-doubt", tests, NULL, NULL);
