@@ -133,10 +133,29 @@ uint64_t memory_left(const char *membership, const char *mount)
 	return left;
 }
 
+bool memory_has(struct memory_shortage *shortage, uint64_t needed, uint64_t left)
+{
+	if (left < needed) {
+		if (shortage->needed == 0)
+			log_event(LOG_LEVEL_WARNING, ABOUT(LOG_MEMORY_SHORT),
+				"memory is short: %llu MB to the limit of the control group; "
+				"clients read over the socket until they let old snapshots go",
+				(unsigned long long)left >> 20);
+		shortage->needed = MAX(shortage->needed, needed);
+		return false;
+	}
+	if (shortage->needed > 0 && left >= shortage->needed) {
+		log_event(LOG_LEVEL_INFO, ABOUT(LOG_MEMORY_ENOUGH),
+			"memory is no longer short: snapshots are shared again");
+		shortage->needed = 0;
+	}
+	return true;
+}
+
 bool memory_take(uint64_t bytes)
 {
 	static uint64_t asked_at, left;
-	static bool is_short;
+	static struct memory_shortage shortage;
 	uint64_t needed = bytes * LIMIT_MEMORY_FACTOR + LIMIT_MEMORY_RESERVE;
 	uint64_t age = loop_now() - asked_at;
 
@@ -147,18 +166,7 @@ bool memory_take(uint64_t bytes)
 	}
 	if (left == MEMORY_UNLIMITED)
 		return true;
-	if (is_short != (left < needed)) {
-		is_short = !is_short;
-		if (is_short)
-			log_event(LOG_LEVEL_WARNING, ABOUT(LOG_MEMORY_SHORT),
-				"memory is short: %llu MB to the limit of the control group; "
-				"clients read over the socket until they let old snapshots go",
-				(unsigned long long)left >> 20);
-		else
-			log_event(LOG_LEVEL_INFO, ABOUT(LOG_MEMORY_ENOUGH),
-				"memory is no longer short: snapshots are shared again");
-	}
-	if (is_short)
+	if (!memory_has(&shortage, needed, left))
 		return false;
 	left -= bytes;
 	return true;

@@ -1,6 +1,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/memory.h"
 #include "test.h"
@@ -132,6 +133,47 @@ static void a_group_of_another_namespace_is_what_is_mounted(void **state)
 	assert_int_equal(left(f), 40 * MB);
 }
 
+static char *last_line(const struct fixture *f)
+{
+	static char line[256];
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/log", f->mount);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	line[0] = '\0';
+	while (fgets(line, sizeof(line), file))
+		;
+	fclose(file);
+	return line;
+}
+
+/* Small services fit while a large one does not: that is one shortage, told once. */
+static void a_shortage_ends_when_all_that_was_refused_would_fit(void **state)
+{
+	struct fixture *f = *state;
+	struct memory_shortage shortage = { 0 };
+	int saved = dup(STDERR_FILENO);
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/log", f->mount);
+	assert_non_null(freopen(path, "w", stderr));
+	assert_false(memory_has(&shortage, 100 * MB, 50 * MB));
+	assert_non_null(strstr(last_line(f), "memory is short"));
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(memory_has(&shortage, 10 * MB, 60 * MB));
+		assert_false(memory_has(&shortage, 90 * MB, 60 * MB));
+	}
+	assert_non_null(strstr(last_line(f), "short: 50 MB"));
+	assert_true(memory_has(&shortage, 10 * MB, 100 * MB));
+	assert_non_null(strstr(last_line(f), "no longer short"));
+	assert_false(memory_has(&shortage, 90 * MB, 60 * MB));
+	assert_non_null(strstr(last_line(f), "short: 60 MB"));
+	assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+	close(saved);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -141,6 +183,7 @@ int main(void)
 		CASE(the_tightest_of_all_groups_around_counts),
 		CASE(pages_of_files_can_be_dropped),
 		CASE(the_first_version_of_the_controller_counts_too),
+		CASE(a_shortage_ends_when_all_that_was_refused_would_fit),
 		CASE(a_group_of_another_namespace_is_what_is_mounted),
 	};
 
