@@ -258,8 +258,10 @@ static void change_places(struct doorbells *doorbells, const struct shard *shard
 	}
 	for (unsigned i = 0; i < n; i++)
 		if (!find_place(doorbells, shards[i].prefix) &&
-			place_new(doorbells, shards[i].prefix) < 0)
-			log_warning("out of memory: no doorbell for %s", shards[i].prefix);
+			place_new(doorbells, shards[i].prefix) < 0) {
+			log_warning("out of memory: no doorbell for %s yet", shards[i].prefix);
+			loop_timer_arm(doorbells->plan_timer, LIMIT_KNOCK_USEC);
+		}
 }
 
 static void house_tenants(struct doorbells *doorbells)

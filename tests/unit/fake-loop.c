@@ -17,6 +17,7 @@ struct loop_timer {
 
 static uint64_t now = 1000 * USEC_PER_SEC;
 static struct loop *the_loop;
+static unsigned n_failing;
 
 int loop_new(struct loop **ret_loop)
 {
@@ -47,8 +48,13 @@ uint64_t loop_now(void)
 
 int loop_timer_new(struct loop *loop, loop_fn fn, void *userdata, struct loop_timer **ret_timer)
 {
-	struct loop_timer *timer = calloc(1, sizeof(*timer));
+	struct loop_timer *timer;
 
+	if (n_failing > 0) {
+		n_failing--;
+		return -ENOMEM;
+	}
+	timer = calloc(1, sizeof(*timer));
 	assert_non_null(timer);
 	timer->loop = loop;
 	timer->fn = fn;
@@ -114,4 +120,9 @@ void fake_loop_advance(uint64_t usec)
 void fake_loop_stall(uint64_t usec)
 {
 	now += usec;
+}
+
+void fake_loop_fail_timers(unsigned n)
+{
+	n_failing = n;
 }

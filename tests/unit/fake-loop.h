@@ -10,3 +10,6 @@ void fake_loop_advance(uint64_t usec);
 
 /* Moves the clock without running anything: a loop that is stuck. */
 void fake_loop_stall(uint64_t usec);
+
+/* The next timers cannot be had: so many of them. */
+void fake_loop_fail_timers(unsigned n);

@@ -5,6 +5,8 @@
 #include "crowd-fixture.h"
 #include "test.h"
 
+#include <limits.h>
+
 /* Trees come and go when an outage is over: doorbells that rest from it are replaced by new ones.
  */
 static void what_is_doubted_is_read_again_behind_other_doorbells(void **state)
@@ -92,6 +94,22 @@ static void fewer_connections_are_shared_by_fewer_doorbells(void **state)
 	crowd_assert_right(crowd);
 }
 
+static void a_doorbell_that_could_not_be_had_comes_later(void **state)
+{
+	struct crowd *crowd = *state;
+
+	for (unsigned i = 0; i < N_TREES; i++)
+		crowd_open(crowd, i);
+	fake_loop_fail_timers(UINT_MAX);
+	model_run(crowd->model, 10 * USEC_PER_SEC);
+	fake_loop_fail_timers(0);
+	model_run(crowd->model, FIXTURE_WAIT);
+	for (unsigned i = 0; i < N_TREES; i++)
+		crowd_put(crowd, i, "a", "1");
+	model_run(crowd->model, SOON);
+	crowd_assert_right(crowd);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, crowd_set_up, crowd_tear_down)
 
 int main(void)
@@ -102,6 +120,7 @@ int main(void)
 		CASE(an_index_that_no_store_has_blinds_nobody),
 		CASE(an_index_that_is_not_true_is_not_believed_for_long),
 		CASE(fewer_connections_are_shared_by_fewer_doorbells),
+		CASE(a_doorbell_that_could_not_be_had_comes_later),
 	};
 
 	return cmocka_run_group_tests_name("doorbells-doubt", tests, NULL, NULL);
