@@ -7,6 +7,7 @@
 #define LIMIT_SERVICE_NAME 64 /* a name is a directory entry, a metric label and a table cell */
 #define LIMIT_KEY 4096 /* Consul has none; 300 kB keys pass through txn; PATH_MAX is plenty */
 #define LIMIT_LAYERS 16 /* a layer is one byte in the image; nobody reads a 16-deep merge */
+#define LIMIT_FOLDER_DEPTH 256 /* directories in each other: each is open while it is written */
 #define LIMIT_JSON_DEPTH 3 /* Consul's answer is [ { "Key": … } ]: array, object, scalar */
 #define LIMIT_ENTRIES 4000000 /* entries of one answer: 4 bytes of JSON each would fill memory */
 

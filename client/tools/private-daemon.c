@@ -1,7 +1,6 @@
 #include "client/tools/private-daemon.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "client/tools/child.h"
+#include "client/tools/folder.h"
 #include "proto/limits.h"
 
 #define PASSED_FD 3 /* where a socket is expected that the service manager hands over */
@@ -178,16 +178,6 @@ int private_daemon_start(struct private_daemon *daemon, const char *source)
 	return r;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	/* What cannot be removed stays; there is nobody to tell. */
-	(void)remove(path);
-	return 0;
-}
-
 static void end(struct private_daemon *daemon)
 {
 	AUTO_CLOSE int fd = (int)syscall(SYS_pidfd_open, daemon->pid, 0);
@@ -202,9 +192,14 @@ static void end(struct private_daemon *daemon)
 
 void private_daemon_stop(struct private_daemon *daemon)
 {
+	AUTO_CLOSE int folder = -1;
+
 	if (daemon->pid > 0)
 		end(daemon);
 	if (daemon->directory[0] != '\0')
-		nftw(daemon->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+		folder = folder_of(daemon->directory);
+	/* What cannot be removed stays; there is nobody to tell. */
+	if (folder >= 0)
+		(void)folder_remove(folder, folder_name(daemon->directory));
 	daemon->directory[0] = '\0';
 }
