@@ -43,6 +43,8 @@ int child_start(const struct child_plan *plan, pid_t *ret_pid)
 	pid_t parent = getpid(), pid;
 	int failure[2], r;
 
+	/* Who ignores it is never told of the end of a child, and may have started us so. */
+	signal(SIGCHLD, SIG_DFL);
 	if (pipe2(failure, O_CLOEXEC) < 0)
 		return -errno;
 	pid = fork();

@@ -1,6 +1,7 @@
 /*
  * consulcfg: finds the verb, in argv[0] (consulcfg-get) or in the first word (consulcfg get).
  */
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "client/tools/commands.h"
@@ -80,6 +81,18 @@ static int run_program(struct context *context, struct args *args)
 	return run_verb(context, verb, args->argc - args->at - 1, args->argv + args->at + 1);
 }
 
+/* A stream that is closed stays so: else what is opened first, a connection or a new file, has its
+ * number, and is written to in its place. */
+static void keep_streams_apart(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_PATH | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	std_closep(&fd);
+}
+
 int main(int argc, char *argv[])
 {
 	static const struct option no_options[] = { { 0 } };
@@ -96,6 +109,7 @@ int main(int argc, char *argv[])
 
 	if (argc < 1)
 		return EXIT_USAGE;
+	keep_streams_apart();
 	verb = find_verb_of_link(argv[0]);
 	if (verb)
 		return run_verb(&context, verb, argc - 1, argv + 1);

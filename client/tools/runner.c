@@ -15,6 +15,15 @@
 
 #define EXIT_OWN_FAILURE 125
 
+/* Who starts this process in the background of a script, or with nohup(1), has some ignored: they
+ * are not meant, neither for it nor for the command, which ignores them as well. */
+static bool is_ignored(int number)
+{
+	struct sigaction action;
+
+	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 /* Signals that are the command's. Not those of faults, timers and job control: the terminal sends
  * the last to the command by itself, and this process stops and goes on beside it. */
 static void list_signals(sigset_t *set)
@@ -25,9 +34,11 @@ static void list_signals(sigset_t *set)
 	sigemptyset(set);
 	sigaddset(set, SIGCHLD);
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
-		sigaddset(set, own[i]);
+		if (!is_ignored(own[i]))
+			sigaddset(set, own[i]);
 	for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
-		sigaddset(set, number);
+		if (!is_ignored(number))
+			sigaddset(set, number);
 }
 
 static bool asks_for_end(int number)

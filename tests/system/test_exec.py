@@ -290,6 +290,24 @@ def test_a_daemon_that_goes_leaves_the_command(served):
     assert wait_lines(child, 2)[1] == "postgres://two"
 
 
+@pytest.mark.parametrize("words", [("exec",), ("exec", "--on-change=ignore")])
+def test_started_by_a_program_that_ignores_its_children(served, words):
+    """The end of a child is not told to who ignores SIGCHLD, and a program is started with that."""
+    child = served.popen_cli(*words, served.name, *shell("exit 7"), wrapper=("env", "--ignore-signal=CHLD"))
+    assert child.wait() == 7
+
+
+def test_signals_that_are_ignored_from_the_start_are_no_end(served):
+    """As in a shell script that starts it in the background: a Ctrl-C there is not meant."""
+    child = served.popen_cli("exec", *AT_ONCE, served.name, *shell('echo "$DB_URL"; exec sleep 1000'),
+                             wrapper=("env", "--ignore-signal=INT", "--ignore-signal=HUP"))
+    wait_lines(child, 1)
+    child.signal(signal.SIGINT)
+    child.signal(signal.SIGHUP)
+    served.put("db/url", "postgres://two")
+    assert wait_lines(child, 2)[1] == "postgres://two"
+
+
 # --- without a daemon -----------------------------------------------------------------------------------------------------
 
 @pytest.fixture

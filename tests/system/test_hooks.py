@@ -83,6 +83,13 @@ def test_a_command_that_reads_nothing_of_much(served, tmp_path):
     assert wait_lines(told, 1) == ["4"]
 
 
+def test_a_command_is_told_by_a_watcher_without_standard_input(served, tmp_path):
+    told = tmp_path / "told"
+    served.watch(served.name, "--", "sh", "-c", f"cat >>{told}", wrapper=("sh", "-c", 'exec "$0" "$@" <&-'))
+    served.put("pool", "6")
+    assert json.loads(wait_lines(told, 1)[0]) == {"pool": "6"}
+
+
 def test_a_command_that_fails_is_run_again(served, tmp_path):
     told = tmp_path / "told"
     watcher = served.watch(served.name, "--", "sh", "-c", f"cat >>{told}; exit 3")
