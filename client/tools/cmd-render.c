@@ -145,6 +145,9 @@ static int render_view(struct render *render, const ccfg_view *view, bool *ret_a
 	bool is_same = false;
 	int exit_code = EXIT_DONE;
 
+	*ret_again = true;
+	if (target_look(&render->target) < 0)
+		return fail(render, render->target.trouble);
 	*ret_again = false;
 	if (!render->target.is_directory)
 		exit_code = make_text(render, view, &text);
@@ -310,6 +313,7 @@ static int run(struct context *context, struct args *args)
 		.context = context,
 		.timeout_usec = DEFAULT_QUERY_USEC,
 		.format = RENDERING_JSON,
+		.target = { .folder = -1, .fd = -1 },
 	};
 	int exit_code = run_render(&render, args);
 

@@ -1,16 +1,20 @@
 #include "client/tools/target.h"
 
 #include <fcntl.h>
-#include <ftw.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/file.h>
+#include <sys/random.h>
 
+#include "client/tools/folder.h"
 #include "proto/key.h"
 #include "proto/limits.h"
 
-#define FRESH_SUFFIX ".consulcfg-new" /* always the same: what a crash left is used again */
+#define FRESH_SUFFIX ".consulcfg-new"
 #define DEFAULT_MODE 0600 /* configuration holds passwords more often than not */
-#define PATH_SIZE (LIMIT_KEY + 4096)
+#define MAKE_FILE (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW)
+#define READ_FILE (O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 
 PRINTF_FORMAT(3, 4)
 static int fail(struct target *target, int error, const char *format, ...)
@@ -23,75 +27,102 @@ static int fail(struct target *target, int error, const char *format, ...)
 	return error;
 }
 
-/* The path of the file that is made beside another: hidden, so that wildcards do not find it. */
-static char *fresh_beside(const char *path)
+static int fail_write(struct target *target, int error, const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	int directory_len = slash ? (int)(slash - path) + 1 : 0;
-	char *fresh;
+	return fail(target, error, "cannot write %s: %s: %s stays as it was", path,
+		strerror(-error), target->path);
+}
 
-	if (asprintf(&fresh, "%.*s.%s%s", directory_len, path, path + directory_len, FRESH_SUFFIX) <
-		0)
+/* The path of what is made beside another: hidden, so that wildcards do not find it. */
+static char *beside(const char *path, const char *suffix, const char *word)
+{
+	const char *name = folder_name(path);
+	char *made;
+
+	if (asprintf(&made, "%.*s.%s%s%s", (int)(name - path), path, name, suffix, word) < 0)
 		return NULL;
-	return fresh;
+	return made;
 }
 
 /* What is at the path now is something that may be replaced. */
 static int check(struct target *target)
 {
-	struct stat st;
+	const char *path = target->path;
 
-	if (lstat(target->path, &st) < 0)
-		return errno == ENOENT
-			       ? 0
-			       : fail(target, -errno, "%s: %s", target->path, strerror(errno));
-	if (S_ISLNK(st.st_mode))
+	target->has_old =
+		fstatat(target->folder, folder_name(path), &target->old, AT_SYMLINK_NOFOLLOW) == 0;
+	if (!target->has_old)
+		return errno == ENOENT ? 0 : fail(target, -errno, "%s: %s", path, strerror(errno));
+	if (S_ISLNK(target->old.st_mode))
 		return fail(target, -EINVAL,
 			"%s is a symbolic link: give the path that it points to, see realpath(1)",
-			target->path);
-	if (target->is_directory ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode))
-		return fail(target, -EINVAL, "%s is there and is no %s: give another path",
-			target->path, target->is_directory ? "directory" : "plain file");
+			path);
+	if (target->is_directory ? !S_ISDIR(target->old.st_mode) : !S_ISREG(target->old.st_mode))
+		return fail(target, -EINVAL, "%s is there and is no %s: give another path", path,
+			target->is_directory ? "directory" : "plain file");
+	return 0;
+}
+
+int target_look(struct target *target)
+{
+	std_closep(&target->folder);
+	target->folder = folder_of(target->path);
+	if (target->folder < 0)
+		return fail(
+			target, target->folder, "%s: %s", target->path, strerror(-target->folder));
+	return check(target);
+}
+
+/* What a process left that has ended while it made a new one. */
+static int remove_left(int folder, const char *name, void *userdata)
+{
+	const struct target *target = userdata;
+	const char *own = folder_name(target->path);
+	size_t len = strlen(own);
+	AUTO_CLOSE int fd = -1;
+	const char *rest;
+
+	if (name[0] != '.' || strncmp(name + 1, own, len) != 0)
+		return 0;
+	rest = name + 1 + len;
+	if (strncmp(rest, FRESH_SUFFIX, strlen(FRESH_SUFFIX)) != 0)
+		return 0;
+	rest += strlen(FRESH_SUFFIX);
+	if (*rest != '\0' && *rest != '.')
+		return 0;
+	fd = openat(folder, name, READ_FILE);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+		(void)folder_remove(folder, name);
 	return 0;
 }
 
 int target_init(struct target *target)
 {
 	size_t len = strlen(target->path);
+	int r;
 
 	if (len == 0 || target->path[len - 1] == '/' || len > 4000)
 		return fail(
 			target, -EINVAL, "'%s' is not the path of a file to write", target->path);
-	target->fresh = fresh_beside(target->path);
-	if (!target->fresh)
-		return fail(target, -ENOMEM, "%s", strerror(ENOMEM));
-	return check(target);
+	r = target_look(target);
+	if (r == 0)
+		/* In a directory that cannot be listed there is nothing to be found. */
+		(void)folder_each(target->folder, remove_left, target);
+	return r;
 }
 
 void target_done(struct target *target)
 {
-	free(target->fresh);
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
-static void remove_all(const char *path)
-{
-	nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	target_drop(target);
+	std_closep(&target->folder);
 }
 
 /* --- comparing ----------------------------------------------------------------------------------
  */
 
-static bool holds(const char *path, const char *text, size_t len)
+static bool holds(int folder, const char *name, const char *text, size_t len)
 {
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_CLOSE int fd = openat(folder, name, READ_FILE);
 	char buf[65536];
 	struct stat st;
 	ssize_t n;
@@ -107,70 +138,62 @@ static bool holds(const char *path, const char *text, size_t len)
 	return n == 0 && len == 0;
 }
 
-static bool has_wanted_mode(const struct target *target)
-{
-	struct stat st;
-
-	return !target->has_mode ||
-	       (lstat(target->path, &st) == 0 && (st.st_mode & 07777) == target->mode);
-}
-
 bool target_is_same(const struct target *target, const char *text, size_t len)
 {
-	return has_wanted_mode(target) && holds(target->path, text, len);
+	if (!target->has_old || (target->has_mode && (target->old.st_mode & 07777) != target->mode))
+		return false;
+	return holds(target->folder, folder_name(target->path), text, len);
 }
 
-static size_t n_files; /* nftw() has no place for userdata */
-
-static int count_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+static bool holds_entry(int top, const struct ccfg_entry *entry)
 {
-	(void)path;
-	(void)st;
-	(void)ftw;
-	n_files += type != FTW_D;
-	return 0;
+	AUTO_CLOSE int folder = folder_enter(top, entry->key, false);
+
+	return folder >= 0 &&
+	       holds(folder, folder_name(entry->key), entry->value, entry->value_len);
 }
 
 bool target_is_same_view(const struct target *target, const ccfg_view *view)
 {
 	struct ccfg_entry entry = { .size = sizeof(entry) };
-	size_t cursor = 0, n = 0;
-	char path[PATH_SIZE];
-	struct stat st;
+	size_t cursor = 0, n = 0, n_files;
+	AUTO_CLOSE int top = -1;
 
-	if (lstat(target->path, &st) < 0)
+	if (!target->has_old)
 		return false;
-	for (; ccfg_view_next(view, "", &cursor, &entry); n++) {
-		snprintf(path, sizeof(path), "%s/%s", target->path, entry.key);
-		if (!holds(path, entry.value, entry.value_len))
+	top = openat(target->folder, folder_name(target->path),
+		O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (top < 0)
+		return false;
+	for (; ccfg_view_next(view, "", &cursor, &entry); n++)
+		if (!holds_entry(top, &entry))
 			return false;
-	}
-	n_files = 0;
-	return nftw(target->path, count_entry, 16, FTW_PHYS) == 0 && n_files == n;
+	return folder_count(top, ".", &n_files) == 0 && n_files == n;
 }
 
 /* --- writing ------------------------------------------------------------------------------------
  */
 
+/* What sets a user or a group is no part of the mode: the text is another one. */
 static mode_t wanted_mode(const struct target *target)
 {
-	struct stat st;
-
 	if (target->has_mode)
 		return target->mode;
-	if (!target->is_directory && lstat(target->path, &st) == 0)
-		return st.st_mode & 07777;
-	return DEFAULT_MODE;
+	return target->has_old && !target->is_directory ? target->old.st_mode & 0777 : DEFAULT_MODE;
 }
 
-/* Root replaces a file of somebody else: it stays his. */
-static int keep_owner(const struct target *target, int fd)
+/* Root replaces a file of somebody else: it stays his. NULL: that of this process. */
+static const struct stat *wanted_owner(const struct target *target)
 {
-	struct stat st;
+	return geteuid() == 0 && target->has_old ? &target->old : NULL;
+}
 
-	if (geteuid() != 0 || lstat(target->path, &st) < 0)
-		return 0;
-	return fchown(fd, st.st_uid, st.st_gid);
+/* As many x as r. */
+static mode_t directory_mode(const struct target *target)
+{
+	mode_t mode = wanted_mode(target);
+
+	return mode | (mode & 0444) >> 2;
 }
 
 static int write_all(int fd, const char *text, size_t len)
@@ -186,144 +209,171 @@ static int write_all(int fd, const char *text, size_t len)
 	return 0;
 }
 
-static int write_file(struct target *target, const char *path, const char *text, size_t len)
+static int fill_file(const struct target *target, int fd, const char *text, size_t len)
 {
-	AUTO_CLOSE int fd =
-		open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, DEFAULT_MODE);
+	const struct stat *owner = wanted_owner(target);
 
-	if (fd < 0 || write_all(fd, text, len) < 0 || keep_owner(target, fd) < 0 ||
+	if (write_all(fd, text, len) < 0 ||
+		(owner && fchown(fd, owner->st_uid, owner->st_gid) < 0) ||
 		fchmod(fd, wanted_mode(target)) < 0 || fdatasync(fd) < 0)
-		return fail(target, -errno, "cannot write %s: %s: %s stays as it was", path,
-			strerror(errno), target->path);
+		return -errno;
 	return 0;
+}
+
+/* A name that nobody has taken, whoever else may write there. */
+static int choose_fresh(struct target *target)
+{
+	unsigned long long random = 0;
+	char word[32];
+
+	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		return fail(target, -errno, "no random numbers: %s", strerror(errno));
+	snprintf(word, sizeof(word), ".%016llx", random);
+	target->fresh = beside(target->path, FRESH_SUFFIX, word);
+	return target->fresh ? 0 : fail(target, -ENOMEM, "%s", strerror(ENOMEM));
 }
 
 int target_write(struct target *target, const char *text, size_t len)
 {
 	int r;
 
-	r = check(target);
+	r = choose_fresh(target);
 	if (r < 0)
 		return r;
-	remove_all(target->fresh);
-	r = write_file(target, target->fresh, text, len);
-	if (r < 0)
+	target->fd = openat(target->folder, folder_name(target->fresh), MAKE_FILE, DEFAULT_MODE);
+	if (target->fd < 0) {
+		r = fail_write(target, -errno, target->fresh);
+		free(TAKE_PTR(target->fresh));
+		return r;
+	}
+	r = flock(target->fd, LOCK_EX) < 0 ? -errno : fill_file(target, target->fd, text, len);
+	if (r < 0) {
+		fail_write(target, r, target->fresh);
 		target_drop(target);
+	}
 	return r;
 }
 
-/* As many x as r. */
-static mode_t directory_mode(const struct target *target)
+/* Whether it is a path below the target: no segment is empty or names another place. */
+static bool is_path(const struct target *target, const char *key, size_t key_len)
 {
-	mode_t mode = wanted_mode(target);
+	unsigned n = 0;
 
-	return mode | (mode & 0444) >> 2;
-}
-
-/* A segment that names another place, or none. */
-static bool leads_away(const char *key)
-{
+	if (strlen(target->path) + 1 + key_len >= PATH_MAX)
+		return false;
 	for (const char *p = key;; p++) {
 		size_t len = strcspn(p, "/");
 
-		if (len == 0 || len > 255 ||
+		if (len == 0 || len > NAME_MAX || ++n >= LIMIT_FOLDER_DEPTH ||
 			(p[0] == '.' && (len == 1 || (len == 2 && p[1] == '.'))))
-			return true;
+			return false;
 		p += len;
 		if (*p == '\0')
-			return false;
+			return true;
 	}
-}
-
-static int make_parents(const struct target *target, char *path)
-{
-	for (char *slash = path + strlen(target->fresh) + 1; (slash = strchr(slash, '/'));
-		slash++) {
-		int r;
-
-		*slash = '\0';
-		r = mkdir(path, directory_mode(target));
-		*slash = '/';
-		if (r < 0 && errno != EEXIST)
-			return -1;
-	}
-	return 0;
 }
 
 static int write_entry(struct target *target, const struct ccfg_entry *entry)
 {
-	char path[PATH_SIZE], key[128];
+	AUTO_CLOSE int folder = -1, fd = -1;
+	char key[128];
+	int r;
 
 	key_escape(entry->key, entry->key_len, key, sizeof(key));
-	if (leads_away(entry->key))
+	if (!is_path(target, entry->key, entry->key_len))
 		return fail(target, -EINVAL,
 			"key %s is not the path of a file: %s stays as it was; rename the key", key,
 			target->path);
-	snprintf(path, sizeof(path), "%s/%s", target->fresh, entry->key);
-	if (make_parents(target, path) < 0 && errno != ENOTDIR)
-		return fail(target, -errno,
-			"cannot make a directory for key %s: %s: %s stays as it was", key,
-			strerror(errno), target->path);
-	if (access(path, F_OK) == 0 || errno == ENOTDIR)
+	folder = folder_enter(target->fd, entry->key, true);
+	if (folder >= 0)
+		fd = openat(folder, folder_name(entry->key), MAKE_FILE, DEFAULT_MODE);
+	r = folder < 0 ? folder : fd < 0 ? -errno : 0;
+	if (r == -ENOTDIR || r == -EEXIST)
 		return fail(target, -EINVAL,
 			"key %s would be a file and a directory: %s stays as it was; rename the key",
 			key, target->path);
-	return write_file(target, path, entry->value, entry->value_len);
+	if (r == 0)
+		r = fill_file(target, fd, entry->value, entry->value_len);
+	if (r < 0)
+		return fail(target, r, "cannot write key %s to %s: %s: %s stays as it was", key,
+			target->fresh, strerror(-r), target->path);
+	return 0;
 }
 
 static int write_entries(struct target *target, const ccfg_view *view)
 {
 	struct ccfg_entry entry = { .size = sizeof(entry) };
 	size_t cursor = 0;
+	int r;
 
 	while (ccfg_view_next(view, "", &cursor, &entry)) {
-		int r = write_entry(target, &entry);
-
+		r = write_entry(target, &entry);
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	/* Only now may somebody else enter it. */
+	r = folder_give(target->fd, wanted_owner(target), directory_mode(target));
+	return r < 0 ? fail_write(target, r, target->fresh) : 0;
 }
 
 int target_write_view(struct target *target, const ccfg_view *view)
 {
-	mode_t old_mask;
 	int r;
 
-	r = check(target);
+	r = choose_fresh(target);
 	if (r < 0)
 		return r;
-	remove_all(target->fresh);
-	old_mask = umask(0);
-	r = mkdir(target->fresh, directory_mode(target));
-	if (r < 0)
-		r = fail(target, -errno, "cannot make %s: %s: %s stays as it was", target->fresh,
-			strerror(errno), target->path);
+	target->fd = folder_make(target->folder, folder_name(target->fresh));
+	if (target->fd < 0 || flock(target->fd, LOCK_EX) < 0)
+		r = fail_write(target, target->fd < 0 ? target->fd : -errno, target->fresh);
 	else
 		r = write_entries(target, view);
-	umask(old_mask);
 	if (r < 0)
 		target_drop(target);
 	return r;
+}
+
+/* Nobody has put something else in the place of the new one. */
+static bool is_fresh(const struct target *target)
+{
+	struct stat made, found;
+
+	return fstat(target->fd, &made) == 0 &&
+	       fstatat(target->folder, folder_name(target->fresh), &found, AT_SYMLINK_NOFOLLOW) ==
+		       0 &&
+	       made.st_dev == found.st_dev && made.st_ino == found.st_ino;
 }
 
 int target_commit(struct target *target)
 {
-	unsigned flags = target->is_directory && access(target->path, F_OK) == 0
-				 ? (unsigned)RENAME_EXCHANGE
-				 : 0;
+	unsigned flags = target->is_directory && target->has_old ? (unsigned)RENAME_EXCHANGE : 0;
 	int r = 0;
 
-	if (renameat2(AT_FDCWD, target->fresh, AT_FDCWD, target->path, flags) < 0)
+	if (!is_fresh(target))
+		r = fail(target, -ESTALE, "somebody else has moved %s away: %s stays as it was",
+			target->fresh, target->path);
+	else if (renameat2(target->folder, folder_name(target->fresh), target->folder,
+			 folder_name(target->path), flags) < 0)
 		r = fail(target, -errno, "cannot replace %s: %s: it stays as it was", target->path,
 			strerror(errno));
 	/* What was there, or what could not go there. */
-	if (r < 0 || flags != 0)
+	if (r < 0 || flags != 0) {
 		target_drop(target);
-	return r;
+		return r;
+	}
+	std_closep(&target->fd);
+	target->fd = -1;
+	free(TAKE_PTR(target->fresh));
+	return 0;
 }
 
 void target_drop(struct target *target)
 {
-	remove_all(target->fresh);
+	if (!target->fresh)
+		return;
+	/* What cannot be removed is tried again at the next start. */
+	(void)folder_remove(target->folder, folder_name(target->fresh));
+	std_closep(&target->fd);
+	target->fd = -1;
+	free(TAKE_PTR(target->fresh));
 }

@@ -1,6 +1,9 @@
 /*
  * A target: the file, or the directory of files, that a rendering replaces as a whole. What was
  * there stays until the new one is complete, on the disk and found good; then it is gone at once.
+ *
+ * The directory that it is in may belong to somebody else than who runs this: all is done by
+ * descriptors of that directory and of what was made in it.
  */
 #pragma once
 
@@ -13,13 +16,21 @@ struct target {
 	bool is_directory;
 	bool has_mode; /* else that of the file that is replaced, or 0600 */
 	mode_t mode; /* of files */
-	char *fresh; /* where the new one is made, beside the path */
+	int folder; /* the directory that it is in, since target_look() */
+	bool has_old; /* something is there */
+	struct stat old; /* that */
+	char *fresh; /* path of the new one, beside it; NULL: there is none */
+	int fd; /* the new one; locked, so that nobody else takes it for left */
 	char trouble[512]; /* what went wrong, for people */
 };
 
-/* 0; -EINVAL: the path cannot be a target; -ENOMEM. */
+/* `folder` and `fd` are -1. Removes what was left of earlier ones. 0; -EINVAL: the path cannot be a
+ * target; -errno. With `trouble`. */
 int target_init(struct target *target);
 void target_done(struct target *target);
+
+/* Looks what is there now, for all that follows. 0, or -errno with `trouble`. */
+int target_look(struct target *target);
 
 /* Whether it holds this already. Text: of a file; view: of a directory. */
 bool target_is_same(const struct target *target, const char *text, size_t len);

@@ -1,0 +1,151 @@
+"""consulcfg-render: what the owner of a directory cannot do, what a crash leaves, and the command that is owed."""
+
+import os
+import pathlib
+import signal
+import stat
+import tempfile
+
+import pytest
+
+from support.process import one_line, wait_until
+
+
+@pytest.fixture
+def served(daemon, tree, service_name, prefix):
+    """A daemon that serves two keys; put(key, value) and delete(key) change them."""
+    tree.put(prefix + "db/url", "postgres://one")
+    tree.put(prefix + "pool", "5")
+    running = daemon(source=tree.source)
+    running.put = lambda key, value: tree.put(prefix + key, value)
+    running.delete = lambda key: tree.delete(prefix + key)
+    running.name = service_name
+    return running
+
+
+def wait_lines(path, count, deadline=10):
+    """The lines of a file that a command appends to, once there are so many."""
+    def enough():
+        return path.exists() and len(path.read_text().splitlines()) >= count
+    wait_until(enough, deadline, lambda: f"{count} lines in {path}: {path.read_text() if path.exists() else None}")
+    return path.read_text().splitlines()
+
+
+# --- consulcfg-render: beside somebody else ---------------------------------------------------------------------------------
+
+MANY = 1500  # files: writing or removing them takes long enough to be stopped in between
+
+
+def fresh_in(folder):
+    """What consulcfg-render makes beside its target, while it makes it."""
+    return [path for path in folder.iterdir() if path.name.startswith(".all.consulcfg-new")]
+
+
+def swap_for_link(child, folder, victim, ready):
+    """What the owner of a directory can do: once ready(), puts a symbolic link in the place of the new directory."""
+    wait_until(lambda: ready() or not child.running, 20, "the right moment", interval=0.0002)
+    child.signal(signal.SIGSTOP)
+    [fresh] = fresh_in(folder)
+    fresh.rename(folder / "aside")
+    fresh.symlink_to(victim)
+    child.signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def crowded(served, prefix, tmp_path):
+    """A service of many keys, a directory of user nobody, and one that is nobody's business."""
+    for number in range(MANY):
+        served.put(f"key{number:04}", "x")
+    wait_until(lambda: len(served.listing(served.name)) == MANY + 2, 20, "the keys")
+    served.folder, served.victim = tmp_path / "theirs", tmp_path / "victim"
+    served.folder.mkdir()
+    served.victim.mkdir()
+    os.chown(served.folder, 65534, 65534)
+    return served
+
+
+def test_the_owner_of_the_directory_does_not_lead_the_files_elsewhere(crowded):
+    folder, victim, target = crowded.folder, crowded.victim, crowded.folder / "all"
+    target.mkdir()
+    os.chown(target, 65534, 65534)
+    child = crowded.popen_cli("render", "--once", "--format=dir", crowded.name, target)
+    swap_for_link(child, folder, victim, lambda: fresh_in(folder))
+    assert os.listdir(target) == [], "stopped while it wrote"
+    assert child.wait() == 5
+    assert str(target) in one_line(child.stderr)
+    assert os.listdir(victim) == [] and not target.is_symlink() and os.listdir(target) == []
+
+
+def test_the_owner_of_the_directory_does_not_lead_the_removal_elsewhere(crowded):
+    folder, victim, target = crowded.folder, crowded.victim, crowded.folder / "all"
+    assert crowded.cli("render", "--once", "--format=dir", crowded.name, target).returncode == 0
+    for number in range(20000):
+        (target / f"old{number:05}").touch()
+    for number in range(20000):
+        (victim / f"old{number:05}").touch()
+
+    def is_half_removed():
+        return not (target / "old00000").exists() and any(
+            1000 < len(os.listdir(path)) < 20000 for path in fresh_in(folder))
+    child = crowded.popen_cli("render", "--once", "--format=dir", crowded.name, target)
+    swap_for_link(child, folder, victim, is_half_removed)
+    child.wait()
+    assert len(os.listdir(victim)) == 20000
+    assert len(os.listdir(target)) == MANY + 2, "the new one is in its place"
+    assert len(os.listdir(folder / "aside")) < 20000, "stopped while it removed"
+
+
+def test_a_directory_keeps_its_owner(served, tmp_path):
+    target = tmp_path / "all"
+    target.mkdir()
+    os.chown(target, 12345, 12346)
+    assert served.cli("render", "--once", "--format=dir", served.name, target).returncode == 0
+    found = {(path.stat().st_uid, path.stat().st_gid) for path in (target, target / "db", target / "db/url", target / "pool")}
+    assert found == {(12345, 12346)}
+
+
+def test_a_user_may_have_his_directory_read_only(daemon, tree, service_name, prefix):
+    """What is replaced can be removed as well."""
+    running = daemon(source=tree.source, config=f"[service {service_name}]\naccess = user:root user:nobody\n")
+    user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = pathlib.Path(name)
+        os.chown(folder, 65534, 65534)
+        for value in ("6", "7"):
+            tree.put(prefix + "deep/pool", value)
+            running.wait_value(service_name, "deep/pool", value)
+            done = running.cli("render", "--once", "--format=dir", "--mode=0400", service_name, folder / "all", wrapper=user)
+            assert done.returncode == 0, done.stderr
+            assert (folder / "all/deep/pool").read_text() == value
+            assert stat.S_IMODE((folder / "all").stat().st_mode) == 0o500
+            assert os.listdir(folder) == ["all"]
+
+
+def test_what_may_set_a_user_is_not_taken_over(served, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("old")
+    file.chmod(0o6755)
+    assert served.cli("render", "--once", served.name, file).returncode == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o755
+
+
+def test_a_pipe_in_the_place_of_the_file_holds_nothing_up(served, tmp_path):
+    file = tmp_path / "file"
+    child = served.popen_cli("render", served.name, file)
+    wait_until(file.exists, 10, "the file")
+    os.mkfifo(tmp_path / "pipe")
+    os.rename(tmp_path / "pipe", file)
+    served.put("pool", "6")
+    child.wait_output(b"plain file", stream="stderr")
+
+
+def test_what_a_crash_left_is_removed_and_what_is_in_use_is_not(served, tmp_path):
+    for left in (".file.consulcfg-new", ".file.consulcfg-new.0123456789abcdef", ".file.consulcfg-newer", ".other.consulcfg-new"):
+        (tmp_path / left).write_text("left")
+    inside = "$(dirname $1)"
+    check = f'grep -q 5 "$1" && {served.build}/consulcfg-render --once --mode=0644 {served.name} {tmp_path}/file && ' \
+            f'test -e "$1" && ls -A {inside} >{tmp_path}/seen'
+    assert served.cli("render", "--once", "--check", check, served.name, tmp_path / "file").returncode == 0
+    assert len([line for line in (tmp_path / "seen").read_text().split() if line.startswith(".file.consulcfg-new.")]) == 1
+    assert sorted(name for name in os.listdir(tmp_path) if "consulcfg-new" in name) == \
+        [".file.consulcfg-newer", ".other.consulcfg-new"]
