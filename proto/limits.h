@@ -7,7 +7,6 @@
 #define LIMIT_SERVICE_NAME 64 /* a name is a directory entry, a metric label and a table cell */
 #define LIMIT_KEY 4096 /* Consul has none; 300 kB keys pass through txn; PATH_MAX is plenty */
 #define LIMIT_LAYERS 16 /* a layer is one byte in the image; nobody reads a 16-deep merge */
-#define LIMIT_FOLDER_DEPTH 256 /* directories in each other: each is open while it is written */
 #define LIMIT_JSON_DEPTH 3 /* Consul's answer is [ { "Key": … } ]: array, object, scalar */
 #define LIMIT_ENTRIES 4000000 /* entries of one answer: 4 bytes of JSON each would fill memory */
 
@@ -236,6 +235,8 @@
 #define LIMIT_QUIET_MS 100 /* writers that set keys one by one are done between two of them */
 #define LIMIT_BURST_USEC 2000000 /* what never rests is acted upon all the same */
 #define LIMIT_KILLED_LOOK_USEC 100000 /* between looks at what was killed: it may take its time */
+#define LIMIT_HOOK_GRACE_USEC 10000000 /* of a command, once who runs it was told to end */
+#define LIMIT_FOLDER_DEPTH 256 /* directories in each other: each is open while it is written */
 #define LIMIT_PRIVATE_STOP_MS 5000 /* it has nothing to write: what is not ended by then hangs */
 #define LIMIT_WORD (128u << 10) /* MAX_ARG_STRLEN: the kernel's, of a variable and its NUL */
 #define LIMIT_CHANGED (100u << 10) /* of CONSULCFG_CHANGED, which is one; more is on stdin */

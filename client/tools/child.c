@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
+
+#include "client/lib/clock.h"
+#include "proto/limits.h"
 
 _Noreturn static void run(const struct child_plan *plan, pid_t parent, int failure)
 {
@@ -80,6 +84,57 @@ int child_wait(pid_t pid)
 		if (errno != EINTR)
 			return -errno;
 	return child_status_code(status);
+}
+
+/* Those that end this process: who ignores one from the start goes on doing so. */
+static void list_ends(sigset_t *ret_set)
+{
+	static const int ends[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
+	struct sigaction action;
+
+	sigemptyset(ret_set);
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+			sigaddset(ret_set, ends[i]);
+}
+
+void child_hold(sigset_t *ret_signals)
+{
+	sigset_t held;
+
+	list_ends(&held);
+	sigaddset(&held, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &held, ret_signals);
+}
+
+int child_wait_held(pid_t pid)
+{
+	uint64_t deadline = CLOCK_FOREVER;
+	int status, r, told = 0;
+	sigset_t awaited;
+
+	list_ends(&awaited);
+	sigaddset(&awaited, SIGCHLD);
+	while ((r = waitpid(pid, &status, WNOHANG)) == 0) {
+		int left_ms = MIN(clock_left_ms(deadline), 1000);
+		struct timespec left = { left_ms / 1000, left_ms % 1000 * 1000000L };
+		int number = sigtimedwait(&awaited, NULL, left_ms < 0 ? NULL : &left);
+
+		if (number > 0 && number != SIGCHLD && told == 0) {
+			told = number;
+			deadline = clock_after_usec(LIMIT_HOOK_GRACE_USEC);
+		}
+		if (left_ms == 0)
+			break;
+	}
+	if (told != 0)
+		raise(told); /* again, for child_release() */
+	return r == 0 ? -EINTR : r < 0 ? -errno : child_status_code(status);
+}
+
+void child_release(const sigset_t *signals)
+{
+	sigprocmask(SIG_SETMASK, signals, NULL);
 }
 
 unsigned child_signal_all(int number, pid_t except)

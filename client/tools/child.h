@@ -34,6 +34,16 @@ int child_status_code(int status);
 /* Waits for the end. The status as child_status_code() gives it, or -errno. */
 int child_wait(pid_t pid);
 
+/*
+ * From child_hold() to child_release() a signal that would end this process waits, for what a child
+ * is about to do. child_wait_held() waits so long, and for a while more once such a signal has
+ * come: then it returns -EINTR. child_release() lets the signal come. `signals` are those that were
+ * blocked before, for the child.
+ */
+void child_hold(sigset_t *ret_signals);
+int child_wait_held(pid_t pid);
+void child_release(const sigset_t *signals);
+
 /* Children of this process, but one; those of children that ended become ours when this process is
  * their subreaper. Sends them a signal and returns how many there are. */
 unsigned child_signal_all(int number, pid_t except);

@@ -6,6 +6,7 @@
 
 #include "client/tools/commands.h"
 
+#include "client/tools/child.h"
 #include "client/tools/hook.h"
 #include "client/tools/message.h"
 #include "client/tools/opener.h"
@@ -42,6 +43,7 @@ struct render {
 	bool once;
 	struct target target;
 	struct hook hook; /* argv NULL: none */
+	bool is_owed; /* it has not done yet with what is in place */
 };
 
 static int fail(const struct render *render, const char *text)
@@ -101,7 +103,7 @@ static int check(const struct render *render)
 		{ "CONSULCFG_FILE", render->target.fresh },
 		{ NULL, NULL },
 	};
-	int r = argv[2] ? hook_run(&hook, variables, NULL, 0) : -ENOMEM;
+	int r = argv[2] ? hook_run(&hook, variables, NULL, 0, NULL) : -ENOMEM;
 
 	free(argv[2]);
 	if (r == 0)
@@ -110,17 +112,25 @@ static int check(const struct render *render)
 		"the check refused the new %s: the old one stays", render->target.path);
 }
 
-static int run_command(const struct render *render)
+/* Runs the command; what it has done is not owed any more, also when this process is to end now. */
+static int run_command(struct render *render)
 {
 	const struct hook_variable variables[] = {
 		{ "CONSULCFG_SERVICE", render->service },
 		{ "CONSULCFG_FILE", render->target.path },
 		{ NULL, NULL },
 	};
+	int exit_code = EXIT_OTHER;
+	sigset_t signals;
 
-	if (!render->hook.argv)
-		return EXIT_DONE;
-	return hook_run(&render->hook, variables, NULL, 0) == 0 ? EXIT_DONE : EXIT_OTHER;
+	if (hook_run(&render->hook, variables, NULL, 0, &signals) == 0) {
+		render->is_owed = false;
+		exit_code = target_settle(&render->target) < 0
+				    ? fail(render, render->target.trouble)
+				    : EXIT_DONE;
+	}
+	child_release(&signals);
+	return exit_code;
 }
 
 static int write_target(
@@ -138,6 +148,26 @@ static int write_target(
 	return r < 0 ? fail(render, target->trouble) : EXIT_DONE;
 }
 
+/* Puts what was written in its place; from then on the command is owed. */
+static int replace(struct render *render)
+{
+	struct target *target = &render->target;
+	bool was_owed = target_is_owed(target);
+
+	if (render->hook.argv && target_owe(target) < 0) {
+		target_drop(target);
+		return fail(render, target->trouble);
+	}
+	if (target_commit(target) < 0) {
+		fail(render, target->trouble);
+		if (render->hook.argv && !was_owed)
+			target_settle(target);
+		return EXIT_OTHER;
+	}
+	render->is_owed = true;
+	return EXIT_DONE;
+}
+
 /* True in *ret_again: another attempt may do without a change. */
 static int render_view(struct render *render, const ccfg_view *view, bool *ret_again)
 {
@@ -145,9 +175,6 @@ static int render_view(struct render *render, const ccfg_view *view, bool *ret_a
 	bool is_same = false;
 	int exit_code = EXIT_DONE;
 
-	*ret_again = true;
-	if (target_look(&render->target) < 0)
-		return fail(render, render->target.trouble);
 	*ret_again = false;
 	if (!render->target.is_directory)
 		exit_code = make_text(render, view, &text);
@@ -158,17 +185,33 @@ static int render_view(struct render *render, const ccfg_view *view, bool *ret_a
 	output_done(&text);
 	if (exit_code != EXIT_DONE || is_same)
 		return exit_code;
-	if (render->check)
-		exit_code = check(render);
-	if (exit_code != EXIT_DONE) {
+	if (render->check && check(render) != EXIT_DONE) {
 		target_drop(&render->target);
+		return EXIT_OTHER;
+	}
+	exit_code = replace(render);
+	*ret_again = exit_code != EXIT_DONE;
+	return exit_code;
+}
+
+/*
+ * One attempt. The command is owed as long as it has not done with what is in place, also by an
+ * earlier process, and whether there is a newer rendering or not.
+ */
+static int attempt(struct render *render, const ccfg_view *view, bool *ret_again)
+{
+	struct target *target = &render->target;
+	int exit_code, told;
+
+	*ret_again = true;
+	if (target_look(target) < 0)
+		return fail(render, target->trouble);
+	exit_code = render_view(render, view, ret_again);
+	render->is_owed |= target_is_owed(target);
+	if (!render->hook.argv || !render->is_owed)
 		return exit_code;
-	}
-	if (target_commit(&render->target) < 0) {
-		*ret_again = true;
-		return fail(render, render->target.trouble);
-	}
-	return run_command(render);
+	told = run_command(render);
+	return exit_code != EXIT_DONE ? exit_code : told;
 }
 
 static int follow(struct render *render, ccfg *cfg)
@@ -177,7 +220,7 @@ static int follow(struct render *render, ccfg *cfg)
 		const ccfg_view *view = ccfg_pin(cfg);
 		uint64_t generation = ccfg_view_generation(view);
 		bool again;
-		int exit_code = render_view(render, view, &again), r;
+		int exit_code = attempt(render, view, &again), r;
 
 		ccfg_unpin(view);
 		if (render->once)

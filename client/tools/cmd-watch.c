@@ -143,7 +143,7 @@ static int tell_command(struct watch *watch, const ccfg_view *view)
 	snprintf(generation, sizeof(generation), "%llu",
 		(unsigned long long)ccfg_view_generation(view));
 	keys[watch->keys.len - 1] = '\0'; /* the newline behind the last */
-	r = hook_run(&watch->hook, variables, watch->output.data, watch->output.len);
+	r = hook_run(&watch->hook, variables, watch->output.data, watch->output.len, NULL);
 	watch->output.len = watch->keys.len = 0;
 	return r == 0 ? EXIT_DONE : EXIT_OTHER;
 }

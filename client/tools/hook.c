@@ -80,25 +80,51 @@ static void prepare(void *userdata)
 		setenv(v->name, v->value, 1);
 }
 
-int hook_run(const struct hook *hook, const struct hook_variable *variables, const char *input,
-	size_t input_len)
+static int wait_command(const struct hook *hook, pid_t pid)
 {
-	struct launch launch = { hook, variables };
-	AUTO_CLOSE int fd = make_input(input, input_len);
-	const struct child_plan plan = {
-		.argv = hook->argv, .input = fd, .prepare = prepare, .userdata = &launch
-	};
-	pid_t pid = -1;
-	int r;
+	int r = child_wait_held(pid);
 
-	r = fd < 0 ? -errno : child_start(&plan, &pid);
-	if (r != 0)
-		return message_fail(hook->name, r > 0 ? child_exit_code(r) : EXIT_OTHER,
-			"cannot run %.200s: %s: give a program that exists and may be executed",
-			hook->argv[0], strerror(abs(r)));
-	r = child_wait(pid);
 	if (r > 0)
 		message_fail(
 			hook->name, EXIT_DONE, "%.200s failed: exit code %d", hook->argv[0], r);
+	else if (r == -EINTR)
+		message_fail(hook->name, EXIT_DONE,
+			"was told to end, and %.200s has not ended in time: it gets a SIGTERM",
+			hook->argv[0]);
+	else if (r < 0)
+		message_fail(hook->name, EXIT_DONE, "cannot wait for %.200s: %s", hook->argv[0],
+			strerror(-r));
+	return r;
+}
+
+int hook_run(const struct hook *hook, const struct hook_variable *variables, const char *input,
+	size_t input_len, sigset_t *ret_signals)
+{
+	struct launch launch = { hook, variables };
+	AUTO_CLOSE int fd = make_input(input, input_len);
+	sigset_t signals;
+	const struct child_plan plan = {
+		.argv = hook->argv,
+		.input = fd,
+		.signals = &signals,
+		.prepare = prepare,
+		.userdata = &launch,
+	};
+	pid_t pid = -1;
+	int r = fd < 0 ? -errno : 0;
+
+	child_hold(&signals);
+	if (r == 0)
+		r = child_start(&plan, &pid);
+	if (r != 0)
+		r = message_fail(hook->name, r > 0 ? child_exit_code(r) : EXIT_OTHER,
+			"cannot run %.200s: %s: give a program that exists and may be executed",
+			hook->argv[0], strerror(abs(r)));
+	else
+		r = wait_command(hook, pid);
+	if (ret_signals)
+		*ret_signals = signals;
+	else
+		child_release(&signals);
 	return r;
 }

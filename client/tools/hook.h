@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <signal.h>
+
 #include "proto/std.h"
 
 struct hook {
@@ -22,7 +24,8 @@ int hook_check(const struct hook *hook);
 /*
  * Runs it with these variables (NULL name: the end) and `input` as its standard input (NULL:
  * nothing to read). 0; else it was said what went wrong: the exit code of the command, 126, 127, or
- * -errno.
+ * -errno. A signal that would end this process waits until it is over (child.h), with `ret_signals`
+ * until child_release(): the caller has something to write down.
  */
 int hook_run(const struct hook *hook, const struct hook_variable *variables, const char *input,
-	size_t input_len);
+	size_t input_len, sigset_t *ret_signals);

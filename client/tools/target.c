@@ -12,6 +12,7 @@
 #include "proto/limits.h"
 
 #define FRESH_SUFFIX ".consulcfg-new"
+#define MARK_SUFFIX ".consulcfg-pending"
 #define DEFAULT_MODE 0600 /* configuration holds passwords more often than not */
 #define MAKE_FILE (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW)
 #define READ_FILE (O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
@@ -104,6 +105,9 @@ int target_init(struct target *target)
 	if (len == 0 || target->path[len - 1] == '/' || len > 4000)
 		return fail(
 			target, -EINVAL, "'%s' is not the path of a file to write", target->path);
+	target->mark = beside(target->path, MARK_SUFFIX, "");
+	if (!target->mark)
+		return fail(target, -ENOMEM, "%s", strerror(ENOMEM));
 	r = target_look(target);
 	if (r == 0)
 		/* In a directory that cannot be listed there is nothing to be found. */
@@ -115,6 +119,7 @@ void target_done(struct target *target)
 {
 	target_drop(target);
 	std_closep(&target->folder);
+	free(target->mark);
 }
 
 /* --- comparing ----------------------------------------------------------------------------------
@@ -376,4 +381,38 @@ void target_drop(struct target *target)
 	std_closep(&target->fd);
 	target->fd = -1;
 	free(TAKE_PTR(target->fresh));
+}
+
+/* --- what is owed -------------------------------------------------------------------------------
+ */
+
+bool target_is_owed(const struct target *target)
+{
+	struct stat st;
+
+	/* Of somebody else it says nothing: directories are shared. */
+	return fstatat(target->folder, folder_name(target->mark), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) && st.st_uid == geteuid();
+}
+
+int target_owe(struct target *target)
+{
+	AUTO_CLOSE int fd =
+		openat(target->folder, folder_name(target->mark), MAKE_FILE, DEFAULT_MODE);
+
+	if (fd < 0 && !(errno == EEXIST && target_is_owed(target)))
+		return fail_write(target, -errno, target->mark);
+	/* EBADF: a directory that cannot be listed cannot be synced either. */
+	if (fsync(target->folder) < 0 && errno != EBADF && errno != EINVAL)
+		return fail_write(target, -errno, target->mark);
+	return 0;
+}
+
+int target_settle(struct target *target)
+{
+	if (unlinkat(target->folder, folder_name(target->mark), 0) < 0 && errno != ENOENT)
+		return fail(target, -errno,
+			"cannot remove %s: %s: the command will be run again at the next change",
+			target->mark, strerror(errno));
+	return 0;
 }

@@ -19,6 +19,7 @@ struct target {
 	int folder; /* the directory that it is in, since target_look() */
 	bool has_old; /* something is there */
 	struct stat old; /* that */
+	char *mark; /* path of the mark beside it: a command is owed */
 	char *fresh; /* path of the new one, beside it; NULL: there is none */
 	int fd; /* the new one; locked, so that nobody else takes it for left */
 	char trouble[512]; /* what went wrong, for people */
@@ -43,3 +44,11 @@ int target_write_view(struct target *target, const ccfg_view *view);
 /* Puts it in its place, or throws it away. 0, or -errno with `trouble`. */
 int target_commit(struct target *target);
 void target_drop(struct target *target);
+
+/*
+ * A command is owed: from target_owe(), which is on the disk before the new one is in its place, to
+ * target_settle(), over the end of this process. 0, or -errno with `trouble`.
+ */
+int target_owe(struct target *target);
+bool target_is_owed(const struct target *target);
+int target_settle(struct target *target);

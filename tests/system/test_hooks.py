@@ -115,6 +115,20 @@ def test_a_command_that_cannot_be_run_is_told_at_once(served, tmp_path):
     assert not (tmp_path / "file").exists()
 
 
+def test_a_command_that_is_told_is_waited_for(served, tmp_path):
+    told, gate = tmp_path / "told", tmp_path / "gate"
+    gate.touch()
+    watcher = served.watch(served.name, "--", "sh", "-c",
+                           f"echo begin >>{told}; while test -e {gate}; do sleep 0.01; done; cat >>{told}")
+    served.put("pool", "6")
+    wait_lines(told, 1)
+    watcher.signal(signal.SIGTERM)
+    holds_for(lambda: watcher.running, 0.3, "the wait for the command")
+    gate.unlink()
+    assert watcher.wait() == -signal.SIGTERM
+    assert json.loads(told.read_text().splitlines()[1]) == {"pool": "6"}
+
+
 def test_a_command_does_not_outlive_its_watcher(served, tmp_path):
     told = tmp_path / "told"
     watcher = served.watch(served.name, "--", "sh", "-c", f"echo $$ >>{told}; exec sleep 1000")

@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from support.process import one_line, wait_until
+from support.process import holds_for, one_line, wait_until
 
 
 @pytest.fixture
@@ -149,3 +149,81 @@ def test_what_a_crash_left_is_removed_and_what_is_in_use_is_not(served, tmp_path
     assert len([line for line in (tmp_path / "seen").read_text().split() if line.startswith(".file.consulcfg-new.")]) == 1
     assert sorted(name for name in os.listdir(tmp_path) if "consulcfg-new" in name) == \
         [".file.consulcfg-newer", ".other.consulcfg-new"]
+
+
+# --- consulcfg-render: the command is run ---------------------------------------------------------------------------------
+
+MARK = ".file.consulcfg-pending"
+
+
+@pytest.mark.parametrize("words", [(), ("--format=dir",)])
+def test_a_command_that_was_lost_is_run_after_the_restart(served, tmp_path, words):
+    log, file, gate = tmp_path / "log", tmp_path / "file", tmp_path / "gate"
+    script = f'echo begin >>{log}; while test -e {gate}; do sleep 0.01; done; echo told >>{log}'
+    arguments = ("render", *words, served.name, file, "--", "sh", "-c", script)
+    gate.touch()
+    child = served.popen_cli(*arguments)
+    wait_lines(log, 1)
+    assert (tmp_path / MARK).exists() and file.exists()
+    child.kill9()
+    wait_until(lambda: not child.running, 5, "the end")
+    gate.unlink()
+    served.popen_cli(*arguments)
+    assert wait_lines(log, 3)[-2:] == ["begin", "told"]
+    wait_until(lambda: not (tmp_path / MARK).exists(), 5, "the mark to go")
+    assert served.cli("render", "--once", *arguments[1:]).returncode == 0
+    assert len(log.read_text().splitlines()) == 3, "once is enough"
+
+
+def test_a_command_that_is_running_is_waited_for(served, tmp_path):
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    script = f'echo begin >>{log}; while test -e {gate}; do sleep 0.01; done; echo told >>{log}'
+    gate.touch()
+    child = served.popen_cli("render", served.name, tmp_path / "file", "--", "sh", "-c", script)
+    wait_lines(log, 1)
+    child.signal(signal.SIGTERM)
+    holds_for(lambda: child.running, 0.3, "the wait for the command")
+    gate.unlink()
+    assert child.wait() == -signal.SIGTERM
+    assert log.read_text().split() == ["begin", "told"] and not (tmp_path / MARK).exists()
+
+
+def test_a_command_that_does_not_end_is_not_waited_for_for_ever(served, tmp_path):
+    log = tmp_path / "log"
+    child = served.popen_cli("render", served.name, tmp_path / "file", "--", "sh", "-c", f"echo $$ >>{log}; exec sleep 1000")
+    pid = wait_lines(log, 1)[0]
+    child.signal(signal.SIGTERM)
+    assert child.wait(20) == -signal.SIGTERM
+    assert (tmp_path / MARK).exists()
+    wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists() or
+               pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z", 5, "the end of the command")
+
+
+def test_a_command_that_failed_is_run_again(served, tmp_path):
+    log, file = tmp_path / "log", tmp_path / "file"
+    for code, left in ((3, True), (0, False), (0, False)):
+        done = served.cli("render", "--once", served.name, file, "--", "sh", "-c", f"echo {code} >>{log}; exit {code}")
+        assert done.returncode == (5 if code else 0)
+        assert (tmp_path / MARK).exists() == left
+    assert log.read_text().split() == ["3", "0"]
+
+
+def test_a_command_is_owed_even_where_the_next_rendering_fails(served, tmp_path):
+    log, file = tmp_path / "log", tmp_path / "file"
+    assert served.cli("render", "--once", served.name, file, "--", "false").returncode == 5
+    before = file.read_text()
+    served.put("pool", "6")
+    served.wait_value(served.name, "pool", "6")
+    done = served.cli("render", "--once", "--check=false", served.name, file, "--", "sh", "-c", f"echo run >>{log}")
+    assert done.returncode == 5 and file.read_text() == before
+    assert log.read_text() == "run\n" and not (tmp_path / MARK).exists()
+
+
+def test_where_the_mark_cannot_be_made_the_old_file_stays(served, tmp_path):
+    log, file = tmp_path / "log", tmp_path / "file"
+    file.write_text("old")
+    (tmp_path / MARK).mkdir()
+    done = served.cli("render", "--once", served.name, file, "--", "sh", "-c", f"echo run >>{log}")
+    assert done.returncode == 5 and MARK in one_line(done.stderr)
+    assert file.read_text() == "old" and not log.exists()
+    assert served.cli("render", "--once", served.name, file).returncode == 0, "no command, no mark"
