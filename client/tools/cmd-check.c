@@ -7,10 +7,11 @@
 
 #include "client/tools/commands.h"
 
+#include "client/lib/clock.h"
 #include "client/tools/message.h"
-#include "client/tools/opener.h"
 #include "client/tools/private-daemon.h"
 #include "client/tools/query.h"
+#include "client/tools/runner.h"
 #include "proto/key.h"
 #include "proto/limits.h"
 #include "proto/schema.h"
@@ -105,31 +106,54 @@ static int check_view(struct check *check, const ccfg_view *view)
 		check->service, check->file, check->n_bad);
 }
 
-static int check_service(struct check *check)
+static int check_daemon(struct check *check, struct runner *runner, const char *socket_path)
 {
-	struct private_daemon daemon;
+	const struct ccfg_options open_options = {
+		.size = sizeof(open_options),
+		.socket_path = socket_path,
+		.flags = CCFG_NOWAIT | CCFG_NO_BACKUP,
+	};
+	int r, exit_code = EXIT_AWAY;
 	ccfg *cfg = NULL;
-	int r, exit_code;
 
-	r = private_daemon_start(&daemon, check->source);
-	if (r < 0)
-		return message_fail(check->context->name, EXIT_OTHER, "%s", daemon.trouble);
-	check->context->socket_path = daemon.socket;
-	r = opener_open(check->context, check->service, check->timeout_usec, CCFG_NO_BACKUP, &cfg);
+	r = ccfg_open(check->service, &open_options, &cfg);
+	if (r == 0)
+		r = runner_wait_data(runner, cfg, clock_after_usec(check->timeout_usec));
 	if (r == 0) {
 		const ccfg_view *view = ccfg_pin(cfg);
 
 		exit_code = check_view(check, view);
 		ccfg_unpin(view);
-	} else {
-		exit_code = message_fail(check->context->name, EXIT_AWAY,
+	} else if (r != -EINTR) {
+		message_fail(check->context->name, EXIT_AWAY,
 			"no data for %s from %.100s in time: see the messages of the private "
 			"daemon above, or give more time with -t",
 			check->service, check->source);
 	}
 	ccfg_close(cfg);
-	private_daemon_stop(&daemon);
 	return exit_code;
+}
+
+/* A signal that ends this process waits until the private daemon and its directory are gone. */
+static int check_service(struct check *check)
+{
+	const struct runner_plan plan = { .name = check->context->name, .keys = "", .prefix = "" };
+	struct private_daemon daemon;
+	struct runner runner;
+	int r, exit_code = EXIT_OTHER;
+
+	r = runner_init(&runner, &plan);
+	if (r < 0)
+		message_fail(check->context->name, EXIT_OTHER, "%s", strerror(-r));
+	else if (private_daemon_start(&daemon, check->source) < 0)
+		message_fail(check->context->name, EXIT_OTHER, "%s", daemon.trouble);
+	else {
+		runner.bystander = daemon.pid;
+		exit_code = check_daemon(check, &runner, daemon.socket);
+		daemon.pid = runner.bystander;
+		private_daemon_stop(&daemon);
+	}
+	return runner_done(&runner, exit_code);
 }
 
 static int run_check(struct check *check, struct args *args)

@@ -1,9 +1,14 @@
 """Schemas: what breaks one is withheld, a broken schema is reported, consulcfg-check tells before a push."""
 
+import pathlib
+import shutil
+import signal
+import time
+
 import pytest
 
 from support.daemon import build_directory
-from support.process import clean_environment, holds_for, one_line, run, wait_until
+from support.process import Process, clean_environment, holds_for, one_line, run, wait_until
 
 SCHEMA = """# of a test
 db/url    string   required pattern=^postgres://
@@ -226,3 +231,26 @@ def test_check_that_cannot_be(check, tree, service_name, tmp_path):
     assert check(SCHEMA, tree.source, "../x").returncode == 2
     done = run([build_directory() / "consulcfg-check", tree.source, service_name], env=clean_environment())
     assert done.returncode == 2 and "--schema" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_check_that_is_ended_leaves_nothing(service_name, tmp_path, number):
+    short = pathlib.Path("/tmp") / service_name
+    short.mkdir()
+    (tmp_path / "schema").write_text(SCHEMA)
+    child = Process([build_directory() / "consulcfg-check", "--schema", tmp_path / "schema", "-t", "infinity",
+                     f"dir:{tmp_path}/none", service_name], tmp_path, expect_status=None,
+                    env=clean_environment({"TMPDIR": str(short), "XDG_RUNTIME_DIR": None}))
+    try:
+        wait_until(lambda: b"no contents yet" in child.stderr, 10, "the private daemon to look")
+        child.signal(number)
+        assert child.wait() == -number
+        assert not list(short.iterdir()), "the directory of the private daemon"
+    finally:
+        shutil.rmtree(short)
+
+
+def test_check_over_a_daemon_that_does_not_start(check, service_name):
+    start = time.monotonic()
+    assert check(SCHEMA, "-t", "20s", "nonsense:x", service_name).returncode == 3
+    assert time.monotonic() - start < 10, "its end is noticed"
