@@ -67,7 +67,7 @@ static void refuse(struct listener *listener, int fd, const char *why)
 	frame.header = wire_header_of(len, WIRE_HELLO, WIRE_LIMIT, hello_tag(fd));
 	memcpy(frame.text, why, len);
 	(void)send(fd, &frame, sizeof(frame.header) + len, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (guard_socket(fd))
+	if (guard_is_safe(fd))
 		close(fd);
 	else
 		guard_close(listener->server->guard, fd);
@@ -156,6 +156,7 @@ static int listener_init(struct listener *listener, int fd)
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
 		fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return -errno;
+	/* For who connects from now on to what the service manager has been listening on. */
 	(void)guard_socket(fd);
 	listener->spare = open_spare();
 	if (listener->spare < 0)
@@ -281,6 +282,7 @@ static int make_socket(const struct sockaddr_un *address, gid_t gid, mode_t mode
 
 	if (fd < 0)
 		return -errno;
+	(void)guard_socket(fd);
 	old = umask(0177);
 	r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
 	umask(old);
@@ -408,6 +410,16 @@ const char *listener_name(const struct listener *listener)
 	return listener->name;
 }
 
+/* What nobody has accepted goes with a socket that is ours alone, and what it has sent. */
+static void close_waiting(const struct listener *listener)
+{
+	int fd;
+
+	(void)shutdown(listener->fd, SHUT_RD);
+	while ((fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		guard_close(listener->server->guard, fd);
+}
+
 struct listener *listener_free(struct listener *listener)
 {
 	struct stat st;
@@ -419,6 +431,8 @@ struct listener *listener_free(struct listener *listener)
 	if (*listener->path != '\0' && lstat(listener->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
 		st.st_dev == listener->dev && st.st_ino == listener->ino)
 		unlink(listener->path);
+	if (*listener->path != '\0')
+		close_waiting(listener);
 	std_closep(&listener->fd);
 	std_closep(&listener->spare);
 	std_closep(&listener->lock);

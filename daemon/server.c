@@ -76,7 +76,7 @@ static int server_init(struct server *server)
 {
 	int r;
 
-	r = guard_new(&server->guard);
+	r = guard_new(server->loop, &server->guard);
 	if (r < 0)
 		return r;
 	server->in = malloc(SERVER_IN);

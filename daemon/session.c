@@ -164,10 +164,8 @@ static ssize_t receive_bytes(struct session *session, void *data, size_t size)
 	ssize_t n;
 
 	do
-		/* What came before the kernel was told to refuse descriptors is looked at. */
-		n = session->is_guarded && session->has_hello
-			    ? recv(session->fd, data, size, MSG_DONTWAIT)
-			    : guard_receive(session->server->guard, session->fd, data, size);
+		n = session->is_safe ? recv(session->fd, data, size, MSG_DONTWAIT)
+				     : guard_receive(session->fd, data, size);
 	while (n < 0 && errno == EINTR);
 	return n;
 }
@@ -371,9 +369,12 @@ static int check_places(const struct server *server, const struct user *user)
 {
 	if (user->uid == 0)
 		return 0;
-	if (user->n_clients > server->config->max_clients_per_user)
+	if (user->n_clients + guard_count_unclosed_of(server->guard, user->uid) >
+		server->config->max_clients_per_user)
 		return -EUSERS;
-	return server->n_sessions > server->max_sessions ? -ENFILE : 0;
+	if (server->n_sessions + guard_count_unclosed(server->guard) > server->max_sessions)
+		return -ENFILE;
+	return 0;
 }
 
 static int session_init(struct session *session, struct server *server, int fd, const char *socket)
@@ -414,20 +415,17 @@ int session_new(struct server *server, int fd, const char *socket, struct sessio
 		return r;
 	}
 	session->fd = fd;
-	session->is_guarded = guard_socket(fd);
+	session->is_safe = guard_is_safe(fd);
 	set_clock(session);
 	server_start_heartbeat(server);
 	*ret_session = session;
 	return 0;
 }
 
-/*
- * Descriptors that the client sent may lie in a queue that is thrown away with the socket: that
- * blocks as long as the last close of each does.
- */
+/* At the end of the input nothing is in the queue, and nothing comes any more. */
 static void close_socket(const struct session *session)
 {
-	if (session->is_guarded || session->is_eof)
+	if (session->is_safe || session->is_eof)
 		close(session->fd);
 	else
 		guard_close(session->server->guard, session->fd);

@@ -26,7 +26,7 @@ struct session {
 	int fd;
 	unsigned wanted; /* events that io was told */
 	bool has_hello;
-	bool is_guarded; /* the kernel refuses descriptors for us */
+	bool is_safe; /* see guard_is_safe() */
 	bool is_eof; /* no more requests come */
 	bool is_closing; /* no more requests are handled */
 	bool is_blocked; /* the socket takes no more for now */

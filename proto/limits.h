@@ -58,6 +58,10 @@
 #define LIMIT_WAKE_BATCH 256 /* waiting clients answered in one loop turn */
 #define LIMIT_ACCEPT_BATCH 64 /* connections taken in one loop turn */
 #define LIMIT_ACCEPT_PAUSE_USEC 250000 /* when descriptors or memory are used up */
+#define LIMIT_GUARD_THREADS                                                                        \
+	8 /* users whose sockets are slow to close; the rest waits: tasks are few */
+#define LIMIT_LINGER_USEC                                                                          \
+	200 /* of what clients sent; a flood of it is closed as fast as accepted */
 #define LIMIT_COMPLAINT_USEC 1000000 /* one log line about clients in this time: disks fill */
 
 /* The admin port. */

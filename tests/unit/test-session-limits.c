@@ -540,7 +540,7 @@ static void descriptors_that_arrive_end_the_connection(void **state)
 	struct client *client = client_new_with_hello(f);
 	static const int on = 1;
 
-	client->session->is_guarded = false;
+	client->session->is_safe = false;
 	(void)setsockopt(client->session->fd, SOL_SOCKET, 83, &on, sizeof(on));
 	open_service(client, "billing", "config/billing/");
 	assert_int_equal(send_descriptor(client->fd), 0);
