@@ -13,6 +13,20 @@ static const struct option options[] = {
 	{ 0 },
 };
 
+static bool is_number(const char *text, const char *digits)
+{
+	size_t n = strspn(text, digits);
+
+	return n > 0 && text[n] == '\0' && n > strspn(text, "0");
+}
+
+static bool is_plain_target(const char *text)
+{
+	if (strncmp(text, "digest:", strlen("digest:")) == 0)
+		return is_number(text + strlen("digest:"), "0123456789abcdefABCDEF");
+	return std_streq(text, "previous") || is_number(text, "0123456789");
+}
+
 /* "before:" with a date and a time of this host's, or seconds since 1970, to the latter. */
 static bool take_target(const char *text, char *ret_target, size_t size)
 {
@@ -21,7 +35,7 @@ static bool take_target(const char *text, char *ret_target, size_t size)
 	const char *when = text + strlen("before:");
 
 	if (strncmp(text, "before:", strlen("before:")) != 0)
-		return snprintf(ret_target, size, "%s", text) < (int)size;
+		return is_plain_target(text) && snprintf(ret_target, size, "%s", text) < (int)size;
 	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
 		struct tm tm = { .tm_isdst = -1 };
 		const char *end = strptime(when, formats[i], &tm);

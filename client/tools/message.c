@@ -38,8 +38,8 @@ static int say_no_data(const char *name, const struct trouble *t)
 	char time[32];
 
 	if (t->words && t->words[0] != '\0')
-		return message_fail(
-			name, EXIT_AWAY, "%s: see consulcfg-status %s", t->words, t->service);
+		return message_fail(name, EXIT_AWAY, "%s: see consulcfg-status%s%s", t->words,
+			t->service ? " " : "", t->service ? t->service : "");
 	if (t->timeout_usec == 0)
 		return message_fail(name, EXIT_AWAY, "no data for %s yet: see consulcfg-status %s",
 			t->service, t->service);

@@ -174,8 +174,11 @@ def test_freeze_refuses_what_is_not_there(told, service_name):
     for wrong in "12345", "digest:0123456789abcdef", "before:1000":
         done = told.cli("freeze", service_name, wrong)
         assert done.returncode == 1 and done.stderr.count(b"\n") == 1, done
-    for wrong in "digest:xyz", "yesterday":
-        assert told.cli("freeze", service_name, wrong).returncode != 0
+    for wrong in "digest:xyz", "digest:", "yesterday", "0", "-1", "":
+        done = told.cli("freeze", service_name, wrong)
+        assert done.returncode == 2 and b"--help" in done.stderr, done
+    done = told.cli("freeze", "nobody", "previous")
+    assert (done.returncode, done.stderr) == (3, b"consulcfg-freeze: nobody has no data yet: see consulcfg-status\n")
     assert told.cli("freeze", "--for", "soon", service_name, "previous").returncode == 2
     assert told.service(service_name)["frozen"] is None and told.get(service_name, "a") == "3"
 
