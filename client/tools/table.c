@@ -331,6 +331,14 @@ static void print_held(
 			service->held_keys, service->held_reason);
 }
 
+/* The error of contents that break the schema is why they are held: nothing of the source's. */
+static bool is_said(const struct service *service)
+{
+	return service->state == WIRE_HELD && service->held_layer[0] == '\0' &&
+	       service->held_reason[0] != '\0' &&
+	       strstr(service->error_message, service->held_reason);
+}
+
 /* What is the matter, and what to do. */
 static void print_trouble(
 	struct output *output, const struct table_style *style, const struct service *service)
@@ -339,7 +347,7 @@ static void print_trouble(
 		print_frozen(output, style, service);
 	if (service->state == WIRE_HELD)
 		print_held(output, style, service);
-	if (service->error_message[0] != '\0')
+	if (service->error_message[0] != '\0' && !is_said(service))
 		print_error(output, style, service);
 	if (service->state == WIRE_LOADING)
 		print_trouble_line(output, style,

@@ -136,7 +136,9 @@ static void each_trouble_has_something_to_do(void **state)
 		       "\"until\":null,\"reason\":\"\"}}",
 		"    frozen by root; to take changes again: consulcfg-thaw a\n");
 	expect_trouble("{\"name\":\"a\",\"state\":\"held\",\"layers\":[{\"held\":null}],\"held\":{"
-		       "\"reason\":\"db/pool is no integer\",\"keys\":3}}",
+		       "\"reason\":\"db/pool is no integer\",\"keys\":3},\"last_error\":{"
+		       "\"kind\":\"invalid\",\"message\":\"withheld, it breaks the schema: db/pool "
+		       "is no integer\"}}",
 		"    new contents with 3 keys are withheld: db/pool is no integer; correct the key or "
 		"the schema\n");
 	expect_trouble("{\"name\":\"a\",\"state\":\"loading\",\"last_error\":{\"kind\":\"timeout\","
