@@ -177,7 +177,7 @@ static void print_what_differs(struct explain *e)
 
 	if (flags & WIRE_EXPLAIN_OVERRIDDEN)
 		output_text(&e->output,
-			"an operator's override counts instead; see consulcfg-override\n");
+			"an operator's override counts instead; to end it: consulcfg-override --clear\n");
 	if (!(flags & WIRE_EXPLAIN_PUBLISHED))
 		output_text(&e->output,
 			"this is not what clients read now: it is frozen, withheld, or just being "
