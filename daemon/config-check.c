@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "daemon/access.h"
 #include "daemon/judge.h"
 #include "daemon/token.h"
 
@@ -72,6 +73,26 @@ static int check_consul(const struct config *config, char **ret_message)
 	return r;
 }
 
+/* Of a socket: without it the daemon does not start. */
+static int check_group(const char *socket, const char *group, char **ret_message)
+{
+	struct access_subject subject;
+	AUTO_FREE char *text = NULL;
+	int r;
+
+	if (!group)
+		return 0;
+	if (asprintf(&text, "group:%s", group) < 0) {
+		text = NULL;
+		return -ENOMEM;
+	}
+	r = access_subject_resolve(text, &subject);
+	if (r < 0 && asprintf(ret_message, "[socket%s%s] group=%s: this host has no such group",
+			     *socket ? " " : "", socket, group) < 0)
+		*ret_message = NULL;
+	return r;
+}
+
 int config_check_files(const struct config *config, char **ret_message)
 {
 	int r = 0;
@@ -81,5 +102,9 @@ int config_check_files(const struct config *config, char **ret_message)
 		r = check_consul(config, ret_message);
 	for (unsigned i = 0; r == 0 && i < config->n_rules; i++)
 		r = check_schema(&config->rules[i], ret_message);
+	if (r == 0)
+		r = check_group("", config->socket_group, ret_message);
+	for (unsigned i = 0; r == 0 && i < config->n_sockets; i++)
+		r = check_group(config->sockets[i].name, config->sockets[i].group, ret_message);
 	return r;
 }

@@ -110,6 +110,14 @@ def test_check_names_a_file_that_cannot_be_used(files, setting, line):
     assert said.startswith("consulcfgd: " + line.format(files)[:80])
 
 
+@pytest.mark.parametrize("socket_name", ["socket", "socket web"])
+def test_check_names_a_group_that_the_host_does_not_have(socket_name, tmp_path):
+    done = check(f"{socket_name}.group=no-such-group", f"socket web.path={tmp_path}/web", "socket web.services=web")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f"consulcfgd: [{socket_name}] group=no-such-group: this host has no such group\n"
+    assert check(f"{socket_name}.group=root", f"socket web.path={tmp_path}/web", "socket web.services=web").returncode == 0
+
+
 def test_check_is_that_of_the_user_who_asks(files):
     assert check(f"consul.token_file={files}/secret").returncode == 0
     done = check(f"consul.token_file={files}/secret", user=NOBODY)
