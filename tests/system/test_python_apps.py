@@ -112,11 +112,11 @@ def test_the_tutorial_shows_the_programs_that_are_tried_here(path):
 
 def test_the_first_program_of_the_readme(serving, tree):
     program, = programs_in("README.md")
-    assert wheel.run(["-c", program], serving) == "300 4\n"
-    tree.put(PREFIX + "cache-ttl", "60")
+    assert wheel.run(["-c", program], serving) == "0:05:00 4\n"
+    tree.put(PREFIX + "cache-ttl", "60s")
     tree.put(PREFIX + "db/pool", "8")
     serving.wait_value("billing", "db/pool", "8")
-    assert wheel.run(["-c", program], serving) == "60 8\n"
+    assert wheel.run(["-c", program], serving) == "0:01:00 8\n"
 
 
 def latest(output):
