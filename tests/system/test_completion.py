@@ -126,7 +126,7 @@ def test_zsh_completes_it_too(two, tmp_path, line, wanted):
 
 KEYS, GENERATIONS = ["cache-ttl", "db/pool", "db/url"], ["a generation"]
 OPERANDS = {  # what follows the service
-    "accept": [], "diff": GENERATIONS, "exec": [], "explain": KEYS, "forget": GENERATIONS,
+    "accept": [], "diff": GENERATIONS + ["held"], "exec": [], "explain": KEYS, "forget": GENERATIONS,
     "freeze": ["previous", *GENERATIONS], "get": KEYS, "history": [], "list": KEYS, "override": KEYS, "render": None,
     "resync": [], "status": [], "thaw": [], "watch": KEYS,
 }

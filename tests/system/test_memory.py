@@ -12,6 +12,7 @@ from test_shared_memory import Program
 
 MB = 1 << 20
 VALUE = 10 * MB
+LOOK = 5  # seconds: LIMIT_MEMORY_AGE_MAX_USEC
 
 
 class Group:
@@ -77,8 +78,10 @@ def test_fault_46_limit_is_near_and_old_snapshots_are_held(daemon, tree, group, 
         holders = [Program(tmp_path, service_name, running.socket) for _ in range(2)]
         for turn in (1, 2, 3):
             put(turn)
-        limit = group.usage + 160 * MB
+        limit = group.usage + 130 * MB  # the last ones that nobody holds are still being freed
         group.limit(limit)
+        begin = time.monotonic()
+        wait_until(lambda: time.monotonic() - begin > LOOK, LOOK + 5, "the daemon's next look at a limit that was far away")
         for turn in range(4, 20):
             put(turn)
             holder = holders[turn // 8 % 2]
