@@ -11,7 +11,7 @@
 static char lines[8][400];
 static unsigned n_lines;
 
-static void keep_line(enum log_level level, const char *format, va_list args)
+static PRINTF_FORMAT(2, 0) void keep_line(enum log_level level, const char *format, va_list args)
 {
 	static const char *const names[] = { "error: ", "warning: ", "info: " };
 	int len;
