@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "daemon/journal.h"
@@ -145,6 +146,17 @@ static bool send_to_journal(
 	return journal_send(&message) == 0;
 }
 
+/* Where standard error is the journal's, which hangs: that line is lost, the loop goes on. */
+static void write_line(const char *line, size_t len)
+{
+	if (journal_is_open() &&
+		(send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
+			errno == EAGAIN))
+		return;
+	while (write(STDERR_FILENO, line, len) < 0 && errno == EINTR)
+		;
+}
+
 PRINTF_FORMAT(3, 0)
 static void say(
 	enum log_level level, const struct log_about *about, const char *format, va_list args)
@@ -165,8 +177,7 @@ static void say(
 	if (send_to_journal(level, about, line + prefix_len, len - prefix_len))
 		return;
 	line[len++] = '\n';
-	while (write(STDERR_FILENO, line, len) < 0 && errno == EINTR)
-		;
+	write_line(line, len);
 }
 
 void log_event(enum log_level level, const struct log_about *about, const char *format, ...)

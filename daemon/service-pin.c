@@ -46,12 +46,12 @@ static void arm(struct service *service)
 }
 
 /* After a change of what operators want. */
-static void take_effect(struct service *service)
+static void take_effect(struct service *service, bool is_thawed)
 {
 	service->pins->version++;
 	save(service);
 	arm(service);
-	service_publish_again(service);
+	service_publish_again(service, is_thawed);
 }
 
 static void on_timer(void *userdata)
@@ -70,7 +70,7 @@ static void on_timer(void *userdata)
 		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_PIN_EXPIRED, .service = service->name),
 			"%s: overrides are over, %u are left", service->name,
 			service->pins->n_overrides);
-	take_effect(service);
+	take_effect(service, was_frozen && !service->pins->is_frozen);
 }
 
 static int start(struct service *service)
@@ -137,10 +137,17 @@ static void end_freeze(struct service *service, int error)
 	arm(service);
 }
 
-static void give_up_freeze(struct service *service, int error)
+/* Memory, descriptors or the disk may be there again soon. */
+static bool may_pass(int error)
 {
-	end_freeze(service, error);
-	service_publish_again(service);
+	return error != -ENOENT && error != -EXDEV && error != -EBADMSG && error != -EPERM &&
+	       error != -EINVAL;
+}
+
+static void say_unreadable(const struct service *service, int error)
+{
+	log_error("%s: what it is frozen at cannot be read: %s; it is tried again", service->name,
+		strerror(-error));
 }
 
 /* The generation that it is frozen at. */
@@ -159,12 +166,17 @@ static void on_frozen(void *userdata, struct snapshot *snapshot, int error)
 	uint64_t confirmed_at = recall_confirmed_at(service->recall);
 
 	service->recall = recall_free(service->recall);
-	if (!snapshot)
-		give_up_freeze(service, error);
-	else if (service_publish_is_possible(service))
+	if (snapshot && service_publish_is_possible(service)) {
 		service_publish_instead(service, snapshot);
-	else
+	} else if (snapshot) {
 		service_publish_restored(service, snapshot, confirmed_at);
+	} else if (may_pass(error)) {
+		say_unreadable(service, error);
+		service_publish_later(service);
+	} else {
+		end_freeze(service, error);
+		service_publish_again(service, true);
+	}
 	service_publish_quiet(service);
 }
 
@@ -177,24 +189,30 @@ bool service_pin_is_other(struct service *service, const struct snapshot *snapsh
 		service->pins->frozen_digest == snapshot->image.digest)
 		return false;
 	r = find_frozen(service, &generation);
-	if (r < 0)
+	if (r < 0 && !may_pass(r))
 		end_freeze(service, r);
-	return r == 0;
+	return service_pin_is_frozen(service);
 }
 
-void service_pin_restore(struct service *service)
+int service_pin_restore(struct service *service)
 {
 	uint64_t generation;
 	int r;
 
-	if (!service_pin_is_frozen(service) || service->snapshot)
-		return;
+	if (!service_pin_is_frozen(service) || service->snapshot || service->recall)
+		return 0;
 	r = find_frozen(service, &generation);
 	if (r == 0)
 		r = recall_new(service->services->loop, service->backups, service->name, generation,
 			on_frozen, service, &service->recall);
-	if (r < 0)
-		give_up_freeze(service, r);
+	if (r == 0)
+		return 0;
+	if (may_pass(r)) {
+		say_unreadable(service, r);
+		return r;
+	}
+	end_freeze(service, r);
+	return 0;
 }
 
 void service_pin_done(struct service *service)
@@ -242,7 +260,7 @@ int service_pin_thaw(struct service *service, const char *by)
 	service->pins->is_frozen = false;
 	log_event(LOG_LEVEL_WARNING, ABOUT(LOG_SERVICE_THAWED, .service = service->name, .by = by),
 		"%s: thawed by %s", service->name, by);
-	take_effect(service);
+	take_effect(service, true);
 	return 0;
 }
 
@@ -260,7 +278,7 @@ int service_pin_override(struct service *service, const char *key, size_t key_le
 			.key_len = key_len),
 		"%s: %.*s has another value by %s%s%s", service->name, (int)key_len, key, note->by,
 		note->reason[0] != '\0' ? ": " : "", note->reason);
-	take_effect(service);
+	take_effect(service, false);
 	return 0;
 }
 
@@ -274,6 +292,6 @@ int service_pin_clear(struct service *service, const char *key, size_t key_len, 
 		ABOUT(LOG_SERVICE_OVERRIDE_ENDED, .service = service->name, .by = by, .key = key,
 			.key_len = key_len),
 		"%s: %u keys have the source's values again by %s", service->name, n, by);
-	take_effect(service);
+	take_effect(service, false);
 	return 0;
 }

@@ -25,8 +25,9 @@ static inline bool service_pin_is_there(const struct service *service)
 /* Of what a backup has: whether the service is frozen at other contents, which the history has.
  * Where it has not that is logged, and ends the freeze. */
 bool service_pin_is_other(struct service *service, const struct snapshot *snapshot);
-/* After a restore that brought nothing: what it is frozen at is served a moment later. */
-void service_pin_restore(struct service *service);
+/* Where nothing is served yet: what it is frozen at is a moment later. -errno: it cannot be had for
+ * now. Where it is gone that is logged, and ends the freeze. */
+int service_pin_restore(struct service *service);
 
 /*
  * From now on the service has these contents of its history, under a new number unless they are

@@ -147,13 +147,12 @@ static void replace_snapshot(struct service *service, struct snapshot *snapshot)
  */
 static int finish_recording(struct service *service)
 {
-	/* Frozen, and what was frozen is lost: better this than nothing. */
-	if ((service->snapshot || service->recall) && service_pin_is_frozen(service))
-		return 0;
+	int r = service_pin_restore(service);
+
+	if (r < 0)
+		return r;
 	if (service_pin_is_frozen(service))
-		log_error(
-			"%s: frozen, but its backup cannot be had: frozen at what its source says now",
-			service->name);
+		return 0;
 	service->publication = publication_free(service->publication);
 	return start_pinned_publication(service) < 0 ? -ENOMEM : 1;
 }
@@ -300,7 +299,15 @@ static void work(struct service *service)
 
 static void on_publish_timer(void *userdata)
 {
-	work(userdata);
+	struct service *service = userdata;
+
+	if (service_publish_is_possible(service)) {
+		work(service);
+		return;
+	}
+	service->is_dirty = false;
+	if (service_pin_restore(service) < 0)
+		service_publish_later(service);
 }
 
 int service_publish_init(struct service *service)
@@ -388,13 +395,20 @@ void service_publish_restored(
 	serve_instead(service, snapshot, &confirmed_at);
 }
 
-void service_publish_again(struct service *service)
+void service_publish_later(struct service *service)
+{
+	service->is_dirty = true;
+	if (!service->publication)
+		loop_timer_arm(service->publish_timer, LIMIT_PUBLISH_RETRY_USEC);
+}
+
+void service_publish_again(struct service *service, bool is_thawed)
 {
 	service_publish_drop(service);
 	service->recall = recall_free(service->recall);
 	if (service_publish_is_possible(service))
 		service_publish(service);
-	else if (!service_pin_is_frozen(service)) /* overrides wait for the source */
+	else if (!service_pin_is_there(service) || is_thawed || !service->snapshot)
 		recall_newest(service);
 	service_publish_show(service);
 }

@@ -35,5 +35,7 @@ void service_publish_instead(struct service *service, struct snapshot *snapshot)
 void service_publish_restored(
 	struct service *service, struct snapshot *snapshot, uint64_t confirmed_at);
 /* What is served is made anew, from what the source said, or from the newest that is recorded: a
- * moment later. */
-void service_publish_again(struct service *service);
+ * moment later. While the source is away overrides wait for it, unless a freeze has ended. */
+void service_publish_again(struct service *service, bool is_thawed);
+/* What could not be had for now is tried again. */
+void service_publish_later(struct service *service);

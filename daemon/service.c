@@ -200,12 +200,27 @@ static void adopt(struct service *service, struct snapshot *snapshot)
 		service->name, (unsigned long long)service->generation);
 }
 
+/* For the first time. Others may have them already, and publishing must find what is frozen. */
+static int take_layers(struct service *service)
+{
+	bool was_frozen = service_pin_is_frozen(service);
+	int r;
+
+	service_backup_identify(service); /* which ends what is being read */
+	if (service_pin_restore(service) < 0)
+		service_publish_later(service);
+	r = service_apply_layers(service);
+	if (was_frozen && !service_pin_is_frozen(service))
+		service_publish_again(service, true);
+	return r;
+}
+
 /* With what is known of them, so that answers can be judged. */
 static int end_restore(struct service *service)
 {
 	struct restore *restore = TAKE_PTR(service->restore);
 	uint64_t confirmed_at = loop_now();
-	int r = service_apply_layers(service);
+	int r = take_layers(service);
 
 	(void)backup_is_known(service->backup, &confirmed_at);
 	for (unsigned i = 0; !service->is_foreign && i < service->n_layers; i++) {
@@ -215,7 +230,6 @@ static int end_restore(struct service *service)
 			tree_restore(service->layers[i].tree, set, confirmed_at);
 	}
 	restore_free(restore);
-	service_pin_restore(service);
 	service_publish_show(service);
 	return r;
 }
@@ -267,9 +281,7 @@ static int start_layers(struct service *service)
 		return work_on_restore(service);
 	if (r != -ENOENT)
 		log_error("%s: cannot read its backup: %s", service->name, strerror(-r));
-	r = service_apply_layers(service);
-	service_pin_restore(service);
-	return r;
+	return take_layers(service);
 }
 
 void service_free(struct service *service)

@@ -284,7 +284,7 @@ static struct deadlines *clock_for(const struct session *session)
 		return &server->stalls;
 	if (!session->has_hello)
 		return &server->hellos;
-	if (session->input.len > 0 && !session->has_frame)
+	if (session->input.len > 0 && !session->has_frame && !session->errand)
 		return &server->requests;
 	return NULL;
 }

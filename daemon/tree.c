@@ -247,6 +247,8 @@ void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, cons
 {
 	bool is_first = !tree->held.set;
 	bool is_news = is_first || tree->held.doubt != doubt;
+	/* Of access that is lost the time goes on while single looks are unclear. */
+	bool is_of_data = doubt == TREE_DATA_LOST || tree->held.doubt == TREE_DATA_LOST;
 
 	mark_answered(tree);
 	kvset_unref(tree->held.set);
@@ -254,8 +256,9 @@ void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, cons
 	tree->held.reason = reason;
 	if (!is_news)
 		return;
+	if (is_first || is_of_data)
+		tree->held.doubted_since = loop_now();
 	tree->held.doubt = doubt;
-	tree->held.doubted_since = loop_now();
 	if (is_first)
 		tree->held.since = loop_now();
 	else

@@ -52,7 +52,7 @@ struct tree_held {
 	bool is_told; /* see trouble.h */
 	const char *reason; /* for people, static */
 	uint64_t since; /* loop_now() */
-	uint64_t doubted_since; /* the same, for this doubt */
+	uint64_t doubted_since; /* the same; from here on hold_usec counts */
 };
 
 struct tree;

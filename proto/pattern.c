@@ -109,6 +109,8 @@ static int compile_escape(struct compiler *c)
 	if (escaped == '\0')
 		return fail(c, "a '\\' stands at the end");
 	c->at += 2;
+	if (strchr("<>`'", escaped))
+		return fail(c, "it asks for the edge of a word or text by '\\'");
 	if (!is_digit(escaped) && !is_letter(escaped))
 		return emit(c, OP_BYTE, (unsigned char)escaped);
 	if (is_digit(escaped))

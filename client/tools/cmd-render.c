@@ -155,8 +155,11 @@ static int replace(struct render *render)
 	bool was_owed = target_is_owed(target);
 
 	if (render->hook.argv && target_owe(target) < 0) {
+		fail(render, target->trouble);
+		if (!was_owed)
+			target_settle(target);
 		target_drop(target);
-		return fail(render, target->trouble);
+		return EXIT_OTHER;
 	}
 	if (target_commit(target) < 0) {
 		fail(render, target->trouble);

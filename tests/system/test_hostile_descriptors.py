@@ -47,7 +47,7 @@ def lingering():
 
 
 def send_last(client, made):
-    """Sends a descriptor; from then on the daemon has the last one."""
+    """Sends a descriptor; from then on the daemon, which must not take it before that, has the last one."""
     socket.send_fds(client, [b"x"], [made.fileno()])
     made.close()
 
@@ -148,7 +148,8 @@ def test_a_thread_that_is_stuck_holds_up_its_user_alone(daemon, tree, lingering,
     serves(running, service_name, "at first")
     for _ in range(3):
         with connected_as(NOBODY, running.socket) as client:
-            send_last(client, lingering())
+            with running.stopped():
+                send_last(client, lingering())
             assert is_ended(client)
     with connected_as(NOBODY, running.socket) as client:  # what is not closed yet has the places of its user
         assert b"max_clients_per_user" in client.recv(4096)
