@@ -146,11 +146,13 @@ def test_a_thread_that_is_stuck_holds_up_its_user_alone(daemon, tree, lingering,
     running = daemon(source=tree.source, wrapper=(*OLD_KERNEL, "--without-timers"),
                      config="[socket]\nmode=0666\nmax_clients_per_user=3\n")
     serves(running, service_name, "at first")
-    for _ in range(3):
-        with connected_as(NOBODY, running.socket) as client:
-            with running.stopped():
-                send_last(client, lingering())
-            assert is_ended(client)
+    clients = [connected_as(NOBODY, running.socket) for _ in range(3)]
+    with running.stopped():  # once, before any lingers: to be stopped ends that
+        for client in clients:
+            send_last(client, lingering())
+    for client in clients:
+        assert is_ended(client)
+        client.close()
     with connected_as(NOBODY, running.socket) as client:  # what is not closed yet has the places of its user
         assert b"max_clients_per_user" in client.recv(4096)
     others = sockets(running)
