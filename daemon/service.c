@@ -203,13 +203,14 @@ static void adopt(struct service *service, struct snapshot *snapshot)
 /* For the first time. Others may have them already, and publishing must find what is frozen. */
 static int take_layers(struct service *service)
 {
-	bool was_frozen = service_pin_is_frozen(service);
+	bool was_frozen = service_pin_is_frozen(service), is_late;
 	int r;
 
 	service_backup_identify(service); /* which ends what is being read */
-	if (service_pin_restore(service) < 0)
-		service_publish_later(service);
+	is_late = service_pin_restore(service) < 0;
 	r = service_apply_layers(service);
+	if (is_late)
+		service_publish_later(service);
 	if (was_frozen && !service_pin_is_frozen(service))
 		service_publish_again(service, true);
 	return r;
@@ -258,10 +259,13 @@ static void on_restore_timer(void *userdata)
 {
 	struct service *service = userdata;
 	bool had_snapshot = service->snapshot;
-	int r = work_on_restore(service);
+	int r = service->restore ? work_on_restore(service) : take_layers(service);
 
-	if (r < 0)
-		log_error("%s: cannot be watched: %s", service->name, strerror(-r));
+	if (r < 0) {
+		log_error("%s: cannot be watched: %s; it is tried again", service->name,
+			strerror(-r));
+		loop_timer_arm(service->restore_timer, LIMIT_PUBLISH_RETRY_USEC);
+	}
 	if (!had_snapshot && service->snapshot)
 		service_publish_tell(service);
 	service_publish_quiet(service);

@@ -361,7 +361,7 @@ def test_a_private_daemon_and_the_end_of_the_command(alone, option):
 
 def test_a_private_daemon_with_consul(alone, consul, prefix):
     consul.put(prefix + "db/url", "postgres://consul")
-    child = alone(f"--source=consul:{consul.url}", *AT_ONCE, alone.name, *shell('echo "$DB_URL"; exec sleep 1000'))
+    child = alone(f"--source=consul:{consul.url}", "-t", "20", *AT_ONCE, alone.name, *shell('echo "$DB_URL"; exec sleep 1000'))
     assert wait_lines(child, 1) == ["postgres://consul"]
     consul.put(prefix + "db/url", "postgres://again")
     assert wait_lines(child, 2)[1] == "postgres://again"
