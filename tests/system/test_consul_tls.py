@@ -95,7 +95,8 @@ def refused(running, service_name, *words):
 
 def test_without_a_client_certificate(daemon, agent, authority, service_name, prefix):
     agent.put(prefix + "a", "1")
-    refused(daemon(config=consul_section(agent.secure, ca_file=authority.ca)), service_name, "certificate", "alert", "the connection broke")  # the alert, or the reset behind it
+    refused(daemon(config=consul_section(agent.secure, ca_file=authority.ca)), service_name, "certificate", "alert",
+            "the connection broke")  # the reset behind the alert
 
 
 def test_authority_that_did_not_sign(daemon, agent, client_pair, service_name, tmp_path):
