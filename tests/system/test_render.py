@@ -9,26 +9,7 @@ import tempfile
 import pytest
 
 from support.process import holds_for, one_line, wait_until
-
-
-@pytest.fixture
-def served(daemon, tree, service_name, prefix):
-    """A daemon that serves two keys; put(key, value) and delete(key) change them."""
-    tree.put(prefix + "db/url", "postgres://one")
-    tree.put(prefix + "pool", "5")
-    running = daemon(source=tree.source)
-    running.put = lambda key, value: tree.put(prefix + key, value)
-    running.delete = lambda key: tree.delete(prefix + key)
-    running.name = service_name
-    return running
-
-
-def wait_lines(path, count, deadline=10):
-    """The lines of a file that a command appends to, once there are so many."""
-    def enough():
-        return path.exists() and len(path.read_text().splitlines()) >= count
-    wait_until(enough, deadline, lambda: f"{count} lines in {path}: {path.read_text() if path.exists() else None}")
-    return path.read_text().splitlines()
+from test_hooks import served, wait_lines  # noqa: F401
 
 
 # --- consulcfg-render: beside somebody else ---------------------------------------------------------------------------------
