@@ -215,7 +215,7 @@ def test_a_thread_that_ends_in_a_callback_gives_its_descriptors_back(billing, cf
         thread.join(10)
         assert dispatcher.closed and not thread.is_alive()
         watch.close()
-    assert n_descriptors() <= before
+    assert n_descriptors() == before
 
 
 def test_a_prefix_holds_no_nul(cfg):
