@@ -92,6 +92,8 @@ void handle_set_events(struct ccfg *h)
 	/* A connection that is up becomes readable, also when it ends. */
 	if (link_flush(&f->link) < 0 || !link_is_up(&f->link))
 		at = f->reconnecting.retry_at;
+	else if (link_has_reply(&f->link))
+		at = 0;
 	events_wake_at(&h->events, at);
 }
 

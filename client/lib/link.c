@@ -428,14 +428,20 @@ bool link_is_of_another_user(const struct link *link)
 	return link->euid != geteuid();
 }
 
-bool link_has_input(struct link *link)
+bool link_has_reply(const struct link *link)
 {
 	struct wire_header header;
 	size_t size;
+
+	return has_header(link, &header, &size) && link->in_end - link->in_start >= size;
+}
+
+bool link_has_input(struct link *link)
+{
 	uint64_t now;
 	char c;
 
-	if (has_header(link, &header, &size) && link->in_end - link->in_start >= size)
+	if (link_has_reply(link))
 		return true;
 	if (recv(link->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
 		return true;

@@ -108,6 +108,9 @@ int link_take_fd(struct link *link);
 /* Whether this process has another user since the connection was made. One system call. */
 bool link_is_of_another_user(const struct link *link);
 
+/* Whether a whole reply was received and not yet taken: the socket does not tell of it again. */
+bool link_has_reply(const struct link *link);
+
 /* Whether link_receive() has something to say without waiting. One system call, twice a second
  * one more. */
 bool link_has_input(struct link *link);

@@ -12,6 +12,7 @@
 #define FAKE_DAEMON_KEYS 64
 #define FAKE_DAEMON_CONNECTIONS 8
 #define FAKE_DAEMON_WAITING 8
+#define FAKE_DAEMON_STRAYS 100
 
 struct fake_entry {
 	char key[64];
@@ -55,6 +56,7 @@ struct fake_daemon {
 	unsigned major; /* as greeted; 0: ours */
 	unsigned minor; /* ... with words that only newer clients know */
 	bool is_mute; /* reads, answers nothing */
+	unsigned n_strays; /* replies that nobody asked for, in front of one and sent with it */
 	enum fake_image image; /* what FETCH brings; none: it is not known here */
 	enum fake_genfile genfile_kind; /* set before the start */
 	bool keeps_no_genfile; /* another file for each start */

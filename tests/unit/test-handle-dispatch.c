@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "handle-fixture.h"
+#include "proto/limits.h"
 
 static bool is_readable(int fd)
 {
@@ -154,6 +155,25 @@ static void the_connection_of_another_user_wakes_no_loop(void **state)
 	ccfg_close(cfg);
 }
 
+/* The socket says nothing of what has been read from it and not been looked at. */
+static void replies_that_one_dispatch_leaves_wake_the_loop_again(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg = open_now(d);
+	struct pollfd pfd = { .fd = ccfg_fd(cfg), .events = POLLIN };
+	uint64_t generation = handle_newest_generation(cfg);
+
+	static_assert(FAKE_DAEMON_STRAYS > LIMIT_DISPATCH_REPLIES);
+	assert_true(comes_to_rest(cfg));
+	fake_daemon_set(d, n_strays, FAKE_DAEMON_STRAYS);
+	fake_daemon_put(d, "db/pool", "8");
+	while (handle_newest_generation(cfg) == generation) {
+		assert_int_equal(poll(&pfd, 1, SOON_MS), 1);
+		ccfg_dispatch(cfg);
+	}
+	ccfg_close(cfg);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, handle_set_up, handle_tear_down)
 
 int main(void)
@@ -162,6 +182,7 @@ int main(void)
 		TEST(a_watch_made_in_a_callback_hears_nothing_of_before),
 		TEST(a_child_may_close_its_watch_in_the_callback_that_forked),
 		TEST(the_connection_of_another_user_wakes_no_loop),
+		TEST(replies_that_one_dispatch_leaves_wake_the_loop_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
