@@ -184,10 +184,16 @@ static void go_on_from(struct watch *watch, uint64_t sent, uint64_t received)
 		go_on(watch);
 }
 
-/* What changes again and again is published once in this time: there is no use in asking more. */
-static bool is_storm(const struct watch *watch)
+/*
+ * After a change. What changes again and again is published once in LIMIT_COALESCE_USEC: there is
+ * no use in asking more. The longer a storm lasts, the less of the host it takes.
+ */
+static uint64_t pause_usec(const struct watch *watch)
 {
-	return watch->n_hurried > LIMIT_STORM_BURST;
+	if (watch->n_hurried <= LIMIT_STORM_BURST)
+		return LIMIT_READERS_USEC;
+	return MIN((watch->n_hurried - LIMIT_STORM_BURST) * (uint64_t)LIMIT_COALESCE_USEC,
+		(uint64_t)LIMIT_STORM_USEC);
 }
 
 /* Takes the set: these are the contents now. */
@@ -217,8 +223,7 @@ static void apply_change(struct watch *watch, uint64_t sent, struct kvset *set)
 	accept(watch, set);
 	watch->index = consul_next_index(sent, received);
 	if (watch->index != 0)
-		wait_for(watch, WATCH_PAUSING,
-			is_storm(watch) ? LIMIT_COALESCE_USEC : LIMIT_READERS_USEC);
+		wait_for(watch, WATCH_PAUSING, pause_usec(watch));
 	else
 		go_on_from(watch, sent, received);
 }
