@@ -360,6 +360,7 @@ void doorbells_move_in(struct doorbells *doorbells, struct tenant *tenant, struc
 	tenant->tree = tree;
 	tenant->index = index;
 	tenant->known = MAX(index, MIN(floor, doorbells->tenants.floor));
+	tenant->rung_at = 0;
 	tenant->was_absent = tenant_is_absent(tenant);
 	tenant->bell = find_bell(doorbells, tree->prefix);
 	tenants_add(&doorbells->tenants, tenant);

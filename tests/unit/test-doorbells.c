@@ -189,6 +189,30 @@ static void without_leave_to_list_trees_are_read(void **state)
 	crowd_assert_right(crowd);
 }
 
+/* The ring before an outage came to nothing: what is read later is not that old. */
+static void a_change_is_as_old_as_its_own_ring(void **state)
+{
+	struct crowd *crowd = crowd_gather(state);
+	uint64_t written_at;
+
+	crowd_put(crowd, 5, "a", "2");
+	while (!is_asked("svc-05/?recurse")) {
+		assert_true(model_answer_one(crowd->model, 0));
+		fake_loop_advance(0);
+	}
+	model_set_away(crowd->model, true);
+	model_run(crowd->model, SOON);
+	model_set_away(crowd->model, false);
+	model_run(crowd->model, FIXTURE_WAIT + SOON);
+	crowd_assert_right(crowd);
+	model_set_listing(crowd->model, false);
+	written_at = loop_now();
+	crowd_put(crowd, 5, "a", "3");
+	model_run(crowd->model, SOON);
+	crowd_assert_right(crowd);
+	assert_true(crowd->trees[5]->content->heard_at >= written_at);
+}
+
 static void a_storm_is_coalesced(void **state)
 {
 	struct crowd *crowd = crowd_gather(state);
@@ -409,6 +433,7 @@ int main(void)
 		CASE(a_restored_store_is_read_again),
 		CASE(an_outage_is_told_and_ends),
 		CASE(without_leave_to_list_trees_are_read),
+		CASE(a_change_is_as_old_as_its_own_ring),
 		CASE(a_storm_is_coalesced),
 		CASE(few_trees_have_their_own_polls_again),
 		CASE(polls_of_closed_trees_run_out),
