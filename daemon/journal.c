@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "proto/le.h"
 #include "proto/limits.h"
@@ -10,7 +11,7 @@
 static struct {
 	int fd;
 	struct sockaddr_un address;
-	bool is_stuck; /* it did not take the last message: the next do not wait */
+	uint64_t rests_until; /* now_usec(): it did not take a message, and none waits for it */
 } journal = { .fd = -1 };
 
 void journal_put(struct journal_message *message, const char *name, const char *value, size_t len)
@@ -31,7 +32,7 @@ void journal_put(struct journal_message *message, const char *name, const char *
 	message->len += n;
 }
 
-/* A journal that hangs holds the loop up once, not for ever. */
+/* A journal that hangs, or reads slowly, holds the loop up once in a while. */
 static int set_patience(int fd)
 {
 	struct timeval patience = { .tv_usec = LIMIT_JOURNAL_USEC };
@@ -72,10 +73,18 @@ void journal_close(void)
 	journal.fd = -1;
 }
 
+static uint64_t now_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
+
 /* To an address, not over a connection: the journal may be started anew. */
 int journal_send(const struct journal_message *message)
 {
-	int flags = MSG_NOSIGNAL | (journal.is_stuck ? MSG_DONTWAIT : 0);
+	int flags = MSG_NOSIGNAL | (now_usec() < journal.rests_until ? MSG_DONTWAIT : 0);
 	ssize_t n;
 
 	if (journal.fd < 0)
@@ -84,6 +93,9 @@ int journal_send(const struct journal_message *message)
 		n = sendto(journal.fd, message->bytes, message->len, flags,
 			(const struct sockaddr *)&journal.address, sizeof(journal.address));
 	while (n < 0 && errno == EINTR);
-	journal.is_stuck = n < 0 && (errno == EAGAIN);
-	return n < 0 ? -errno : 0;
+	if (n >= 0)
+		return 0;
+	if (errno == EAGAIN)
+		journal.rests_until = now_usec() + LIMIT_JOURNAL_REST_USEC;
+	return -errno;
 }

@@ -146,6 +146,7 @@
 
 /* Messages. */
 #define LIMIT_JOURNAL_USEC 20000 /* a journal that hangs; the line goes to standard error then */
+#define LIMIT_JOURNAL_REST_USEC 10000000 /* then none waits: one that reads slowly hangs often */
 #define LIMIT_STATE_LINES 100 /* of services in a burst: an outage is of all of them at once */
 #define LIMIT_STATE_LINE_USEC                                                                      \
 	1000000 /* then one in this time; clients can make services change                         \

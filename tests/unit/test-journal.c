@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "daemon/journal.h"
 #include "daemon/log.h"
@@ -253,6 +254,40 @@ static void a_journal_that_does_not_read_stops_nobody(void **state)
 	stop(&journal);
 }
 
+static uint64_t now_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
+
+#define N_READ 50
+
+static void a_journal_that_reads_slowly_is_waited_for_once(void **state)
+{
+	struct journal_message message = { 0 };
+	struct stand_in journal;
+	uint64_t start_usec;
+
+	(void)state;
+	start(&journal);
+	assert_int_equal(journal_open(journal.path), 0);
+	journal_put(&message, "MESSAGE", "x", 1);
+	while (journal_send(&message) == 0)
+		;
+	start_usec = now_usec();
+	for (unsigned i = 0; i < N_READ; i++) {
+		assert_true(next(&journal));
+		assert_int_equal(journal_send(&message), 0);
+		assert_int_equal(journal_send(&message), -EAGAIN);
+	}
+	/* Each wait would be LIMIT_JOURNAL_USEC. */
+	assert_true(now_usec() - start_usec < (uint64_t)N_READ * LIMIT_JOURNAL_USEC / 2);
+	journal_close();
+	stop(&journal);
+}
+
 static void lines_that_can_be_caused_come_in_a_burst_and_then_one_by_one(void **state)
 {
 	struct log_pace pace = { 0 };
@@ -280,6 +315,7 @@ int main(void)
 		cmocka_unit_test(a_field_that_does_not_fit_is_left_out),
 		cmocka_unit_test(a_journal_that_is_gone_leaves_the_lines_on_standard_error),
 		cmocka_unit_test(a_journal_that_does_not_read_stops_nobody),
+		cmocka_unit_test(a_journal_that_reads_slowly_is_waited_for_once),
 		cmocka_unit_test(lines_that_can_be_caused_come_in_a_burst_and_then_one_by_one),
 	};
 
