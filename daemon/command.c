@@ -513,12 +513,8 @@ static void handle_pin(struct request *request)
 
 	if (!take_name(request, name))
 		return;
-	if (is_operator(request->reply.session))
+	if (operator_check(&request->reply))
 		order_take(&request->reply, name, &request->wire);
-	else
-		reply_text(&request->reply, WIRE_DENIED,
-			"user %u is no operator; see operators= in consulcfgd.conf",
-			(unsigned)request->reply.session->peer.uid);
 }
 
 static const struct {

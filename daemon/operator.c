@@ -6,15 +6,15 @@
 #include "daemon/log.h"
 #include "proto/key.h"
 
-/* Whether the client may; says so when not. */
-static bool is_operator(const struct reply *reply)
+bool operator_check(const struct reply *reply)
 {
 	const struct session *session = reply->session;
 
 	if (access_is_operator(session->server->config, &session->peer))
 		return true;
 	reply_text(reply, WIRE_DENIED,
-		"only operators may: run it as root, or see operators= in consulcfgd.conf(5)");
+		"user %u is no operator: run it as root, or see operators= in consulcfgd.conf(5)",
+		(unsigned)session->peer.uid);
 	return false;
 }
 
@@ -42,7 +42,7 @@ void operator_accept(const struct reply *reply, const struct wire_request *reque
 	struct held held;
 	char by[LIMIT_PIN_BY];
 
-	if (!is_operator(reply))
+	if (!operator_check(reply))
 		return;
 	service = find_service(reply, request);
 	if (!service)
@@ -76,7 +76,7 @@ void operator_resync(const struct reply *reply, const struct wire_request *reque
 {
 	struct service *service = NULL;
 
-	if (!is_operator(reply))
+	if (!operator_check(reply))
 		return;
 	if (request->service_len > 0) {
 		service = find_service(reply, request);

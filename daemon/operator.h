@@ -5,5 +5,8 @@
 
 #include "daemon/reply.h"
 
+/* Whether the client is one; says so when not. */
+bool operator_check(const struct reply *reply);
+
 void operator_accept(const struct reply *reply, const struct wire_request *request);
 void operator_resync(const struct reply *reply, const struct wire_request *request);

@@ -247,8 +247,8 @@ static void others_are_denied_whoever_they_are(void **state)
 
 	hold(f, "config/billing/", NULL);
 	f->config.n_operators = 0;
-	client_expect_text(
-		client, accept_of(client, "billing", NULL), WIRE_DENIED, "only operators may");
+	client_expect_text(client, accept_of(client, "billing", NULL), WIRE_DENIED,
+		"is no operator: run it as root");
 	client_expect_text(client, accept_of(client, "unused", NULL), WIRE_DENIED, "operators");
 	client_expect_text(
 		client, client_request(client, WIRE_RESYNC, &all), WIRE_DENIED, "operators");
