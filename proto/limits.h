@@ -23,6 +23,7 @@
 #define LIMIT_SCHEMA_GLOB 256 /* bytes, with a *: it is tried at each byte of a key, 2 ms */
 #define LIMIT_SCHEMA_PATTERN 256 /* bytes of a regular expression */
 #define LIMIT_SCHEMA_STATES 512 /* of its automaton; with a text of the longest: 5 ms of steps */
+#define LIMIT_SCHEMA_PIECE (256u << 10) /* of a string looked at for UTF-8: 0.4 ms, by 20 ms */
 #define LIMIT_SCHEMA_TEXT 4096 /* bytes that a pattern is held against */
 
 /* The socket. */

@@ -361,6 +361,26 @@ static int check_range(struct schema_check *check, const struct line *line,
 	return 0;
 }
 
+/* One piece of a string, which ends where a character does. 1: there is more. */
+static int check_utf8(struct schema_check *check, const struct record *entry)
+{
+	const char *text = entry->value + check->text_at;
+	size_t left = entry->value_len - check->text_at,
+	       len = MIN(left, (size_t)LIMIT_SCHEMA_PIECE);
+
+	for (unsigned i = 0; i < 3 && len < left && (text[len] & 0xc0) == 0x80; i++)
+		len--;
+	check->cost += len / 4;
+	check->text_at = 0;
+	if (!key_is_utf8(text, len))
+		return -EINVAL;
+	if (len == left)
+		return 0;
+	check->text_at = (size_t)(text - entry->value) + len;
+	return 1;
+}
+
+/* 1: there is more to be looked at. */
 static int check_type(
 	struct schema_check *check, const struct line *line, const struct record *entry)
 {
@@ -375,7 +395,7 @@ static int check_type(
 	case TYPE_BYTES:
 		break;
 	case TYPE_STRING:
-		r = key_is_utf8(entry->value, entry->value_len) ? 0 : -EINVAL;
+		r = check_utf8(check, entry);
 		break;
 	case TYPE_BOOLEAN:
 		r = value_bool(entry->value, entry->value_len, &truth);
@@ -388,6 +408,8 @@ static int check_type(
 	}
 	if (r < 0)
 		return complain(check, entry->key, "is no %s", types[line->type]);
+	if (r > 0)
+		return r;
 	return check_range(check, line, entry, number, integer);
 }
 
@@ -418,27 +440,33 @@ static size_t cost_of_value(const struct line *line, const struct record *entry)
 {
 	size_t text_len = MIN(entry->value_len, (uint32_t)LIMIT_SCHEMA_TEXT);
 
-	return entry->value_len / 4 +
+	return (line->type != TYPE_STRING ? entry->value_len / 4 : 0) +
 	       (line->pattern ? text_len * pattern_n_states(line->pattern) : 0);
 }
 
-static void check_line(struct schema_check *check, size_t i, const struct record *entry)
+/* False: there is more to be looked at. */
+static bool check_line(struct schema_check *check, size_t i, const struct record *entry)
 {
 	const struct line *line = &check->schema->lines[i];
+	int r;
 
 	if (check->is_judged && !line->is_required)
-		return;
+		return true;
 	check->cost += cost_of_line(line, entry);
 	if (!glob_matches(line->glob, entry->key, entry->key_len))
-		return;
+		return true;
 	check->seen[i] = true;
 	if (check->is_judged)
-		return;
+		return true;
+	r = check_type(check, line, entry);
+	if (r > 0)
+		return false;
 	check->is_judged = true;
 	check->cost += cost_of_value(line, entry);
-	check->verdict = check_type(check, line, entry);
+	check->verdict = r;
 	if (check->verdict == 0 && line->pattern)
 		check->verdict = check_pattern(check, line, entry);
+	return true;
 }
 
 int schema_check_entry(struct schema_check *check, const struct record *entry)
@@ -450,7 +478,7 @@ int schema_check_entry(struct schema_check *check, const struct record *entry)
 		if (check->cost >= SCHEMA_SLICE_COST)
 			return 1;
 		check->cost++;
-		check_line(check, check->line++, entry);
+		check->line += check_line(check, check->line, entry);
 	}
 	check->line = 0;
 	check->is_judged = false;

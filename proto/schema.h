@@ -43,6 +43,7 @@ struct schema_check {
 	char message[SCHEMA_MESSAGE]; /* which key is not good and why, without its value */
 	size_t cost; /* of what was done so far, at most; set it to 0 to go on */
 	size_t line; /* that the entry is held against next */
+	size_t text_at; /* of its value, up to which that is UTF-8 */
 	bool is_judged; /* by a line before */
 	int verdict;
 };

@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include "proto/limits.h"
 #include "proto/schema.h"
 
 static struct schema *parsed(const char *text)
@@ -182,6 +183,45 @@ static void a_pattern_wants_text(void **state)
 	schema_free(schema);
 }
 
+/* In pieces, whose ends are anywhere: none of them is taken for the end of a character. */
+static void a_large_string_is_looked_at_in_pieces(void **state)
+{
+	static const char *const letters[] = { "a", "\xc3\xa4", "\xe2\x82\xac",
+		"\xf0\x9f\x98\x80" };
+	size_t size = 8 * LIMIT_SCHEMA_PIECE;
+	AUTO_FREE char *text = malloc(size + 8);
+	struct schema *schema = parsed("s string");
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(letters); i++) {
+		const char *letter = letters[i / 2];
+		bool is_broken = i % 2;
+		struct schema_check check;
+		size_t len = 0;
+		unsigned n = 0;
+		int r;
+
+		while (len < size) {
+			strcpy(text + len, letter);
+			len += strlen(letter);
+		}
+		if (is_broken)
+			text[len - 1] = '\xff';
+		assert_int_equal(schema_check_init(&check, schema), 0);
+		while ((r = look(&check, "s", text, len)) > 0) {
+			assert_true(check.cost >= SCHEMA_SLICE_COST);
+			check.cost = 0;
+			n++;
+		}
+		assert_int_equal(r, is_broken ? -EINVAL : 0);
+		assert_true(n >= 7 && n <= 9);
+		check.cost = 0;
+		assert_int_equal(look(&check, "s", "ok", 2), 0);
+		schema_check_done(&check);
+	}
+	schema_free(schema);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +232,7 @@ int main(void)
 		cmocka_unit_test(required_keys_are_missed),
 		cmocka_unit_test(what_does_not_read_is_refused_with_its_line),
 		cmocka_unit_test(a_schema_has_limits),
+		cmocka_unit_test(a_large_string_is_looked_at_in_pieces),
 		cmocka_unit_test(a_pattern_wants_text),
 	};
 
