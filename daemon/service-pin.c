@@ -122,8 +122,8 @@ void service_pin_load(struct service *service)
 			service->pins->frozen.reason);
 	if (service->pins->n_overrides > 0)
 		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_SERVICE_OVERRIDE, .service = service->name),
-			"%s: %u keys have values of operators", service->name,
-			service->pins->n_overrides);
+			"%s: %u key%s of operators", service->name, service->pins->n_overrides,
+			service->pins->n_overrides == 1 ? " has a value" : "s have values");
 	arm(service);
 }
 
@@ -291,7 +291,8 @@ int service_pin_clear(struct service *service, const char *key, size_t key_len, 
 	log_event(LOG_LEVEL_WARNING,
 		ABOUT(LOG_SERVICE_OVERRIDE_ENDED, .service = service->name, .by = by, .key = key,
 			.key_len = key_len),
-		"%s: %u keys have the source's values again by %s", service->name, n, by);
+		"%s: %u key%s the source's value again by %s", service->name, n,
+		n == 1 ? " has" : "s have", by);
 	take_effect(service, false);
 	return 0;
 }

@@ -154,22 +154,46 @@ static void put_usec(struct json *json, const char *key, uint64_t usec)
 		json_null(json);
 }
 
-static void put_frozen(struct json *json, const struct service *service)
+static void put_note(struct json *json, const struct pin_note *note)
 {
-	const struct pin_note *note;
-
-	if (!service_pin_is_frozen(service)) {
-		put_null(json, "frozen");
-		return;
-	}
-	note = &service->pins->frozen;
-	json_key(json, "frozen");
-	json_begin_object(json);
 	put_string(json, "by", note->by);
 	put_usec(json, "since", note->since);
 	put_usec(json, "until", note->until);
 	put_string(json, "reason", note->reason);
+}
+
+static void put_frozen(struct json *json, const struct service *service)
+{
+	if (!service_pin_is_frozen(service)) {
+		put_null(json, "frozen");
+		return;
+	}
+	json_key(json, "frozen");
+	json_begin_object(json);
+	put_note(json, &service->pins->frozen);
 	json_end_object(json);
+}
+
+/* How many there are, and the first ones: without their values, as all that is said here. */
+static void put_overrides(struct json *json, const struct pins *pins)
+{
+	size_t end = json_size(json) + LIMIT_STATUS_OVERRIDES;
+
+	put_uint(json, "overrides", pins ? pins->n_overrides : 0);
+	json_key(json, "overridden");
+	json_begin_array(json);
+	if (pins)
+		LIST_FOREACH (node, &pins->overrides) {
+			const struct pin *pin = LIST_ENTRY(node, struct pin, link);
+
+			if (json_size(json) >= end)
+				break;
+			json_begin_object(json);
+			put_string(json, "key", pin->key);
+			put_note(json, &pin->note);
+			json_end_object(json);
+		}
+	json_end_array(json);
 }
 
 static void put_backup(struct json *json, const struct backup *backup)
@@ -209,7 +233,7 @@ void status_service(const struct service *service, struct json *json)
 	else
 		put_withheld(json, &service->withheld);
 	put_frozen(json, service);
-	put_uint(json, "overrides", service->pins ? service->pins->n_overrides : 0);
+	put_overrides(json, service->pins);
 	put_error(json, service_state_error(service));
 	put_backup(json, service->backup);
 	json_end_object(json);

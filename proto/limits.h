@@ -48,6 +48,7 @@
 #define LIMIT_MGET_REPLY (1u << 20) /* 64 KiB of keys could name one large value 20 000 times */
 #define LIMIT_EXPLAIN_VALUE (16u << 10) /* of each layer's value: it is for people to look at */
 #define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
+#define LIMIT_STATUS_OVERRIDES (512u << 10) /* JSON of those of a service: all of usual length */
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
 #define LIMIT_SHARE_COST                                                                           \
 	256 /* of one user in one loop turn while there are others: they wait it                   \
@@ -238,6 +239,7 @@
 #define LIMIT_NEXT_ANSWER_USEC 5000000 /* the daemon has data: it only needs to send it */
 #define LIMIT_OUTCOME_LOOK_MS 10 /* between looks what became of an override */
 #define LIMIT_ROUNDS 100 /* of a service that changes while it is read, each time */
+#define LIMIT_STATUS_LINES 20 /* of the overrides of a service, for people; the rest: --json */
 #define LIMIT_STATUS_DEPTH 16 /* of its JSON, which has 5 */
 #define LIMIT_QUIET_MS 100 /* writers that set keys one by one are done between two of them */
 #define LIMIT_BURST_USEC 2000000 /* what never rests is acted upon all the same */

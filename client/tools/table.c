@@ -24,6 +24,12 @@ struct daemon {
 	char source[TEXT_SIZE], connections[CELL_SIZE], clients[CELL_SIZE];
 };
 
+/* An override. */
+struct override {
+	char key[TEXT_SIZE], by[CELL_SIZE], reason[TEXT_SIZE];
+	char since[CELL_SIZE], until[CELL_SIZE];
+};
+
 struct service {
 	char name[LIMIT_SERVICE_NAME + 1];
 	unsigned state; /* enum wire_state, or above */
@@ -31,10 +37,13 @@ struct service {
 	char generation[CELL_SIZE], keys[CELL_SIZE], bytes[CELL_SIZE], age[CELL_SIZE],
 		clients[CELL_SIZE];
 	char held_reason[TEXT_SIZE], held_keys[CELL_SIZE], held_layer[TEXT_SIZE];
-	char frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE], frozen_until[CELL_SIZE];
+	char frozen_by[TEXT_SIZE], frozen_reason[TEXT_SIZE];
+	char frozen_since[CELL_SIZE], frozen_until[CELL_SIZE];
 	char error_kind[CELL_SIZE], error_message[TEXT_SIZE], retry[CELL_SIZE];
 	char backup_error[TEXT_SIZE];
 	char overrides[CELL_SIZE];
+	struct override *overridden; /* the first LIMIT_STATUS_LINES */
+	unsigned n_overridden;
 };
 
 struct services {
@@ -83,12 +92,21 @@ static const struct field service_fields[] = {
 	FIELD(service, "layers.held.reason", held_layer),
 	FIELD(service, "frozen.by", frozen_by),
 	FIELD(service, "frozen.reason", frozen_reason),
+	FIELD(service, "frozen.since", frozen_since),
 	FIELD(service, "frozen.until", frozen_until),
 	FIELD(service, "last_error.kind", error_kind),
 	FIELD(service, "last_error.message", error_message),
 	FIELD(service, "last_error.retry_in_seconds", retry),
 	FIELD(service, "backup.error", backup_error),
 	FIELD(service, "overrides", overrides),
+};
+
+static const struct field override_fields[] = {
+	FIELD(override, "overridden.key", key),
+	FIELD(override, "overridden.by", by),
+	FIELD(override, "overridden.reason", reason),
+	FIELD(override, "overridden.since", since),
+	FIELD(override, "overridden.until", until),
 };
 
 /* Escaped: names and messages come from elsewhere and go to a terminal. */
@@ -126,6 +144,21 @@ static bool grow(struct services *services, size_t n)
 	return true;
 }
 
+/* The key comes first. */
+static bool take_override(struct service *service, const char *path, const char *text, size_t len)
+{
+	if (!service->overridden) {
+		service->overridden = calloc(LIMIT_STATUS_LINES, sizeof(struct override));
+		if (!service->overridden)
+			return false;
+	}
+	service->n_overridden += std_streq(path, "overridden.key");
+	if (service->n_overridden > 0 && service->n_overridden <= LIMIT_STATUS_LINES)
+		take(override_fields, ARRAY_SIZE(override_fields),
+			&service->overridden[service->n_overridden - 1], path, text, len);
+	return true;
+}
+
 static void on_service_member(
 	void *userdata, size_t item, const char *path, const char *text, size_t len)
 {
@@ -136,6 +169,9 @@ static void on_service_member(
 		return;
 	}
 	take(service_fields, ARRAY_SIZE(service_fields), &services->all[item], path, text, len);
+	if (strncmp(path, "overridden.", strlen("overridden.")) == 0 &&
+		!take_override(&services->all[item], path, text, len))
+		services->has_failed = true;
 }
 
 static bool has_overrides(const struct service *service)
@@ -301,19 +337,60 @@ static void print_error(
 				output, style, "%s: man consulcfgd-operations", remedies[i].text);
 }
 
+/* " since 1970-01-01 00:00:05"; "" when it is not known. */
+static const char *moment(const char *word, const char *seconds, char buf[2 * CELL_SIZE])
+{
+	time_t at = (time_t)strtod(seconds, NULL);
+	char text[CELL_SIZE];
+	struct tm tm;
+
+	buf[0] = '\0';
+	if (at > 0 && localtime_r(&at, &tm) && strftime(text, sizeof(text), "%F %T", &tm) > 0)
+		snprintf(buf, 2 * CELL_SIZE, " %s %s", word, text);
+	return buf;
+}
+
 static void print_frozen(
 	struct output *output, const struct table_style *style, const struct service *service)
 {
 	bool has_reason = service->frozen_reason[0] != '\0';
-	time_t until = (time_t)strtod(service->frozen_until, NULL);
-	char end[CELL_SIZE] = "";
-	struct tm tm;
+	char since[2 * CELL_SIZE], until[2 * CELL_SIZE];
 
-	if (until > 0 && localtime_r(&until, &tm))
-		strftime(end, sizeof(end), " until %Y-%m-%d %H:%M:%S", &tm);
 	print_trouble_line(output, style,
-		"frozen by %s%s%s%s; to take changes again: consulcfg-thaw %s", service->frozen_by,
-		end, has_reason ? ": " : "", service->frozen_reason, service->name);
+		"frozen by %s%s%s%s%s; to take changes again: consulcfg-thaw %s",
+		service->frozen_by, moment("since", service->frozen_since, since),
+		moment("until", service->frozen_until, until), has_reason ? ": " : "",
+		service->frozen_reason, service->name);
+}
+
+static void print_overrides(
+	struct output *output, const struct table_style *style, const struct service *service)
+{
+	unsigned long n = strtoul(service->overrides, NULL, 10);
+	unsigned n_shown = MIN(service->n_overridden, (unsigned)LIMIT_STATUS_LINES);
+
+	print_trouble_line(output, style,
+		n == 1 ? "%lu key has a value of an operator: consulcfg-override --clear %s takes "
+			 "the source's"
+		       : "%lu keys have values of operators: consulcfg-override --clear %s takes "
+			 "the source's",
+		n, service->name);
+	for (unsigned i = 0; i < n_shown; i++) {
+		const struct override *o = &service->overridden[i];
+		char since[2 * CELL_SIZE], until[2 * CELL_SIZE];
+
+		print_trouble_line(output, style, "%s: by %s%s%s%s%s", o->key, o->by,
+			moment("since", o->since, since), moment("until", o->until, until),
+			o->reason[0] != '\0' ? ": " : "", o->reason);
+	}
+	if (n_shown > 0 && n_shown < n)
+		print_trouble_line(output, style, "and %lu more: consulcfg-status --json %s",
+			n - n_shown, service->name);
+}
+
+static const char *plural(const char *count)
+{
+	return std_streq(count, "1") ? "" : "s";
 }
 
 /* A layer's answer that looks like loss, else contents that break the schema. */
@@ -322,13 +399,14 @@ static void print_held(
 {
 	if (service->held_layer[0] != '\0')
 		print_trouble_line(output, style,
-			"an answer with %s keys is withheld: %s; check the keys and the token's "
+			"an answer with %s key%s is withheld: %s; check the keys and the token's "
 			"policy in Consul, or take it: consulcfg-accept %s",
-			service->held_keys, service->held_reason, service->name);
+			service->held_keys, plural(service->held_keys), service->held_reason,
+			service->name);
 	else
 		print_trouble_line(output, style,
-			"new contents with %s keys are withheld: %s; correct the key or the schema",
-			service->held_keys, service->held_reason);
+			"new contents with %s key%s are withheld: %s; correct the key or the schema",
+			service->held_keys, plural(service->held_keys), service->held_reason);
 }
 
 /* The error of contents that break the schema is why they are held: nothing of the source's. */
@@ -360,10 +438,7 @@ static void print_trouble(
 			"source; nothing is lost meanwhile",
 			service->state == WIRE_STALE ? "in memory" : "from disk");
 	if (has_overrides(service))
-		print_trouble_line(output, style,
-			"%s keys have values of operators: consulcfg-override --clear %s "
-			"takes the source's",
-			service->overrides, service->name);
+		print_overrides(output, style, service);
 	if (service->backup_error[0] != '\0')
 		print_trouble_line(output, style, "no backup: %s: check the state directory",
 			service->backup_error);
@@ -437,7 +512,14 @@ static void print_services(
 	}
 }
 
-/* Whoever calls frees ret_services->all, also after an error. */
+static void services_done(struct services *services)
+{
+	for (size_t i = 0; i < services->n; i++)
+		free(services->all[i].overridden);
+	free(services->all);
+}
+
+/* Whoever calls services_done()s them, also after an error. */
 static int read_all(const struct output *daemon, const struct output *services,
 	struct daemon *ret_daemon, struct services *ret_services)
 {
@@ -469,7 +551,7 @@ int table_print(struct output *output, const struct table_style *style, const st
 			print_wrapped(
 				output, style, 0, "no service that this user may see is in use");
 	}
-	free(found.all);
+	services_done(&found);
 	return r;
 }
 
@@ -491,13 +573,14 @@ int table_lines(struct output *output, const struct output *daemon, const struct
 		for (size_t i = 0; i < found.n; i++) {
 			const struct service *service = &found.all[i];
 
-			print_format(output, "%s %s, generation %s, %s keys%s%s%s%s\n",
+			print_format(output, "%s %s, generation %s, %s key%s%s%s%s%s\n",
 				service->name, service->state_name, service->generation,
-				service->keys, service->error_message[0] != '\0' ? ", " : "",
-				service->error_kind, service->error_message[0] != '\0' ? ": " : "",
+				service->keys, plural(service->keys),
+				service->error_message[0] != '\0' ? ", " : "", service->error_kind,
+				service->error_message[0] != '\0' ? ": " : "",
 				service->error_message);
 		}
 	}
-	free(found.all);
+	services_done(&found);
 	return r;
 }

@@ -63,8 +63,8 @@ function detailRow(service) {
 		put(list, "held", `${service.held.reason}; consulcfg-diff ${service.name} held shows it, consulcfg-accept ${service.name} takes it`, "bad");
 	if (service.frozen)
 		put(list, "frozen", `by ${service.frozen.by}: ${service.frozen.reason ?? ""}; consulcfg-thaw ${service.name} ends it`, "bad");
-	if (service.overrides > 0)
-		put(list, "overrides", String(service.overrides), "bad");
+	for (const override of service.overridden)
+		put(list, "override", `${override.key} by ${override.by}: ${override.reason ?? ""}`, "bad");
 	for (const layer of service.layers)
 		put(list, layer.prefix, `${layer.state}, ${layer.keys} keys, index ${layer.index}, age ${seconds(layer.age_seconds)}`);
 	put(list, "generation", String(service.generation));

@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
+import socket
+import struct
 import subprocess
 import time
 
 import pytest
 
 from support.process import holds_for, wait_until
+from test_access import operations
 from test_backup import away, back, backup_path, wait_backup
 from test_shared_memory import Program
 
@@ -257,6 +261,46 @@ def test_override_of_a_service_without_keys_is_no_loss_after_a_restart(daemon, d
     assert running.get(service_name, "a") == "1"
     assert running.wait_state(service_name, "live", 5)["held"] is None
     assert "HELD" not in running.log() and running.get(service_name, "a") == "1"
+
+
+def test_status_names_each_override_with_who_when_and_why(told, service_name):
+    told.cli("override", "--reason", "incident 7", "--for", "1h", service_name, "db/pool=secret", check=True)
+    told.cli("override", service_name, "a=secret", check=True)
+    now, by = time.time(), f"uid {os.geteuid()}"
+    first, second = told.service(service_name)["overridden"]
+    assert (first["key"], first["by"], first["reason"], first["until"]) == ("a", by, "", None)
+    assert (second["key"], second["by"], second["reason"]) == ("db/pool", by, "incident 7")
+    assert all(abs(entry["since"] - now) < 60 for entry in (first, second)) and abs(second["until"] - now - 3600) < 60
+    text = told.cli("status", service_name, check=True).stdout.decode()
+    assert "2 keys have values of operators" in text
+    assert re.search(rf"^    db/pool: by {by} since \S+ \S+ until \S+ \S+: incident 7$", text, re.MULTILINE)
+    assert "secret" not in text
+    told.cli("override", "--clear", service_name, "a", check=True)
+    assert "1 key has a value of an operator" in told.cli("status", service_name, check=True).stdout.decode()
+    told.kill9()
+    told.start()
+    told.wait_state(service_name, "live")
+    assert told.service(service_name)["overridden"] == [second]
+    told.cli("override", "--clear", service_name, check=True)
+    assert told.service(service_name)["overridden"] == []
+
+
+def test_a_status_of_very_many_overrides_is_bounded(told, service_name):
+    """All of usual length are named; keys of the longest kind are, as far as there is room."""
+    number = operations()["PIN"]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(os.fspath(told.socket))
+        client.sendall(struct.pack("<IHHI", 8, 1, 0, 1) + struct.pack("<HHHH", 1, 1, 1, 0))
+        name, keys = service_name.encode(), [f"{n:04}" + "k" * 4000 for n in range(200)]
+        for key in keys:
+            payload = struct.pack("<BQB", 3, 0, len(name)) + name + struct.pack("<BH", 0, len(key)) + key.encode() + b"v"
+            client.sendall(struct.pack("<IHHI", len(payload), number, 0, 2) + payload)
+        wait_until(lambda: told.service(service_name)["overrides"] == len(keys), 30, "the orders")
+    entry = told.service(service_name)
+    assert 100 <= len(entry["overridden"]) < len(keys)
+    assert [one["key"] for one in entry["overridden"]] == keys[:len(entry["overridden"])]
+    assert b"and 180 more" in told.cli("status", service_name, check=True).stdout
 
 
 def test_override_ends_by_itself(told, service_name):

@@ -83,7 +83,7 @@ static void a_loading_service_shows_its_error(void **state)
 			  "\"age_seconds\":null,\"clients\":1,\"layers\":[{\"prefix\":"
 			  "\"config/billing/\",\"keys\":0,\"index\":0,\"state\":\"loading\","
 			  "\"age_seconds\":null,\"held\":null}],\"held\":null,\"frozen\":null,"
-			  "\"overrides\":0,\"last_error\":null,"
+			  "\"overrides\":0,\"overridden\":[],\"last_error\":null,"
 			  "\"backup\":{\"age_seconds\":null,\"error\":null}}");
 	done(&page);
 	tree_fail(fake_source_tree(&f->fake, "config/billing/"), TREE_UNREACHABLE,

@@ -2,6 +2,7 @@
 
 #include "client/tools/json.h"
 #include "client/tools/table.h"
+#include "proto/limits.h"
 
 /* --- json -------------------------------------------------------------------------------- */
 
@@ -130,8 +131,8 @@ static void each_trouble_has_something_to_do(void **state)
 	expect_trouble(
 		"{\"name\":\"a\",\"state\":\"frozen\",\"frozen\":{\"by\":\"root\",\"since\":5,"
 		"\"until\":86400.5,\"reason\":\"a bad push\"}}",
-		"    frozen by root until 1970-01-02 00:00:00: a bad push; to take changes again: "
-		"consulcfg-thaw a\n");
+		"    frozen by root since 1970-01-01 00:00:05 until 1970-01-02 00:00:00: a bad push; "
+		"to take changes again: consulcfg-thaw a\n");
 	expect_trouble("{\"name\":\"a\",\"state\":\"frozen\",\"frozen\":{\"by\":\"root\","
 		       "\"until\":null,\"reason\":\"\"}}",
 		"    frozen by root; to take changes again: consulcfg-thaw a\n");
@@ -152,6 +153,60 @@ static void each_trouble_has_something_to_do(void **state)
 		"man consulcfgd-operations\n");
 	expect_trouble("{\"name\":\"a\",\"state\":\"live\",\"backup\":{\"error\":\"no space\"}}",
 		"    no backup: no space: check the state directory\n");
+}
+
+static void overrides_are_named_with_who_when_and_why(void **state)
+{
+	static const char one[] =
+		"{\"name\":\"a\",\"state\":\"live\",\"overrides\":1,\"overridden\":[{"
+		"\"key\":\"db/pool\",\"by\":\"uid 0\",\"since\":5,\"until\":null,"
+		"\"reason\":\"\"}]}";
+	char many[64 * (LIMIT_STATUS_LINES + 3)], wanted[64];
+	AUTO_FREE char *table = NULL;
+	size_t len;
+
+	(void)state;
+	setenv("TZ", "UTC", 1);
+	expect_trouble(one,
+		"    1 key has a value of an operator: consulcfg-override --clear a takes the "
+		"source's\n"
+		"    db/pool: by uid 0 since 1970-01-01 00:00:05\n");
+	expect_trouble("{\"name\":\"a\",\"state\":\"live\",\"overrides\":2,\"overridden\":[{"
+		       "\"key\":\"a\\nb\",\"by\":\"uid 7\",\"since\":5,\"until\":86400.5,"
+		       "\"reason\":\"for a while\"},{\"key\":\"z\",\"by\":\"uid 8\",\"since\":6,"
+		       "\"until\":null,\"reason\":\"\"}]}",
+		"    2 keys have values of operators: consulcfg-override --clear a takes the "
+		"source's\n"
+		"    a\\x0ab: by uid 7 since 1970-01-01 00:00:05 until 1970-01-02 00:00:00: for a "
+		"while\n"
+		"    z: by uid 8 since 1970-01-01 00:00:06\n");
+	len = (size_t)snprintf(many, sizeof(many),
+		"{\"name\":\"a\",\"state\":\"live\",\"overrides\":%d,\"overridden\":[",
+		LIMIT_STATUS_LINES + 2);
+	for (unsigned i = 0; i < LIMIT_STATUS_LINES + 2; i++)
+		len += (size_t)snprintf(many + len, sizeof(many) - len,
+			"%s{\"key\":\"k%u\",\"by\":\"uid 1\"}", i > 0 ? "," : "", i);
+	strcpy(many + len, "]}");
+	table = table_of(many);
+	snprintf(wanted, sizeof(wanted),
+		"    k%d: by uid 1\n    and 2 more: ", LIMIT_STATUS_LINES - 1);
+	assert_non_null(strstr(table, wanted));
+}
+
+static void one_key_is_one_key(void **state)
+{
+	static const char service[] =
+		"{\"name\":\"a\",\"state\":\"live\",\"generation\":7,\"keys\":1}";
+	struct output output = { 0 };
+	struct output daemon = { .data = (char *)(uintptr_t)the_daemon,
+		.len = sizeof(the_daemon) - 1 };
+	struct output all = { .data = (char *)(uintptr_t)service, .len = sizeof(service) - 1 };
+
+	(void)state;
+	assert_int_equal(table_lines(&output, &daemon, &all), 0);
+	output_bytes(&output, "", 1);
+	assert_non_null(strstr(output.data, "a live, generation 7, 1 key\n"));
+	output_done(&output);
 }
 
 static void a_narrow_terminal_has_all_words_in_its_columns(void **state)
@@ -213,6 +268,8 @@ int main(void)
 		cmocka_unit_test(what_is_no_array_of_objects_is_refused),
 		cmocka_unit_test(what_needs_somebody_comes_first),
 		cmocka_unit_test(each_trouble_has_something_to_do),
+		cmocka_unit_test(overrides_are_named_with_who_when_and_why),
+		cmocka_unit_test(one_key_is_one_key),
 		cmocka_unit_test(a_narrow_terminal_has_all_words_in_its_columns),
 		cmocka_unit_test(states_have_colors_where_they_are_wanted),
 		cmocka_unit_test(a_daemon_without_services_is_told),
