@@ -37,6 +37,7 @@ enum outcome { OUTCOME_NOTHING = 1, OUTCOME_WITHHELD };
 
 struct order {
 	struct wire_request request;
+	bool is_taken; /* the daemon has answered it */
 	char why[256]; /* it is withheld */
 };
 
@@ -109,13 +110,36 @@ static int wait_outcome(struct query *query, struct order *order)
 	return le32_get(head.flags) & WIRE_EXPLAIN_WITHHELD ? ask_why(query, order) : 0;
 }
 
+/* --- giving it ---------------------------------------------------------------------------- */
+
+static bool has_no_answer(int error)
+{
+	return error == -ECONNRESET || error == -EHOSTDOWN;
+}
+
+/* Once: "previous" is another generation the second time, and a later order of somebody else is not
+ * to be undone. */
+static int give(struct query *query, struct order *order)
+{
+	const struct wire_request about = { .what = WIRE_STATUS_DAEMON };
+	struct link_reply reply;
+	int r;
+
+	/* That there is a daemon at the other end, which may well go away before this. */
+	r = ask(query, WIRE_STATUS, &about, &reply);
+	if (r < 0)
+		return r;
+	r = ask(query, WIRE_PIN, &order->request, &reply);
+	order->is_taken = !has_no_answer(r);
+	return order->is_taken ? r : -EINPROGRESS;
+}
+
 static int attempt(struct query *query, void *userdata)
 {
 	struct order *order = userdata;
 	bool is_override =
 		order->request.what == WIRE_PIN_OVERRIDE || order->request.what == WIRE_PIN_CLEAR;
-	struct link_reply reply;
-	int r = ask(query, WIRE_PIN, &order->request, &reply);
+	int r = order->is_taken ? 0 : give(query, order);
 
 	if (r == -ENOENT)
 		return OUTCOME_NOTHING;
@@ -132,6 +156,13 @@ int order_send(struct context *context, const struct wire_request *request, cons
 	};
 	int r = query_run(&query, attempt, &order);
 
+	if (r == -EINPROGRESS) {
+		query_done(&query);
+		return message_fail(context->name, EXIT_AWAY,
+			"%s: the daemon was told and went away before it answered: see "
+			"consulcfg-status and consulcfg-history before you tell it again",
+			request->service);
+	}
 	if (r < 0)
 		return query_fail(&query, r);
 	query_done(&query);

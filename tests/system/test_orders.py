@@ -5,10 +5,11 @@ import re
 import shutil
 import socket
 import struct
+import threading
 
 import pytest
 
-from support.process import wait_until
+from support.process import one_line, wait_until
 from test_access import operations
 from test_backup import away, back, backup_path, wait_backup
 from test_backup_faults import inject, release
@@ -253,3 +254,93 @@ def test_orders_about_one_service_come_into_force_in_turn(large):
     assert first.reply() == (0, b"") and second.reply() == (0, b"")
     assert large.service(large.name)["frozen"] is None and large.get(large.name, "a") == "new"
     assert re.findall("frozen at|thawed", large.log()) == ["frozen at", "thawed"]
+
+
+# --- a daemon that goes away before it answers ------------------------------------------------------------------------
+
+class Cut:
+    """A socket in front of the daemon's: takes orders there, and cuts the connection in place of the first reply."""
+
+    def __init__(self, running, path):
+        self.running, self.path = running, path
+        self.n_orders, self.n_connections = 0, 0
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(os.fspath(path))
+        self.listener.listen()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                near = self.listener.accept()[0]
+            except OSError:
+                return
+            self.n_connections += 1
+            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _frame(self, end):
+        head = end.recv(12, socket.MSG_WAITALL)
+        length, op, _, _ = struct.unpack("<IHHI", head)
+        return op, head + (end.recv(length, socket.MSG_WAITALL) if length else b"")
+
+    def _carry(self, near):
+        far = socket.socket(socket.AF_UNIX)
+        try:
+            far.connect(os.fspath(self.running.socket))
+            while True:
+                op, frame = self._frame(near)
+                far.sendall(frame)
+                reply = self._frame(far)[1]
+                self.n_orders += op == operations()["PIN"]
+                if op == operations()["PIN"] and self.n_orders == 1:
+                    return
+                near.sendall(reply)
+        except (OSError, struct.error):
+            return
+        finally:
+            near.close()
+            far.close()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+@pytest.fixture
+def cut(told, tmp_path):
+    made = Cut(told, tmp_path / "cut")
+    yield made
+    made.close()
+
+
+def test_an_order_that_was_not_answered_is_not_given_twice(told, cut):
+    """ "previous" would be the bad generation the second time."""
+    done = told.cli("freeze", "--socket", cut.path, told.name, "previous")
+    assert done.returncode == 3 and "consulcfg-status" in one_line(done.stderr)
+    assert cut.n_orders == 1
+    told.wait_state(told.name, "frozen")
+    assert told.get(told.name, "a") == "old"
+
+
+def test_an_order_that_stands_is_not_called_nothing(told, cut):
+    told.cli("override", told.name, "a=mine", check=True)
+    done = told.cli("override", "--socket", cut.path, "--clear", told.name)
+    assert done.returncode == 3 and cut.n_orders == 1
+    told.wait_value(told.name, "a", "new")
+
+
+def test_an_order_waits_for_a_daemon_that_is_only_about_to_start(told, tmp_path):
+    """What went away before it was told is no reason not to tell the next one."""
+    path = tmp_path / "closing"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.fspath(path))
+    listener.listen()
+    child = told.popen_cli("override", "--socket", path, told.name, "a=mine")
+    near = listener.accept()[0]
+    near.close()
+    listener.close()
+    path.unlink()
+    path.symlink_to(told.socket)
+    assert child.wait() == 0, child.stderr
+    assert told.get(told.name, "a") == "mine"
