@@ -249,6 +249,7 @@
 #define LIMIT_PRIVATE_STOP_MS 5000 /* it has nothing to write: what is not ended by then hangs */
 #define LIMIT_WORD (128u << 10) /* MAX_ARG_STRLEN: the kernel's, of a variable and its NUL */
 #define LIMIT_CHANGED (100u << 10) /* of CONSULCFG_CHANGED, which is one; more is on stdin */
+#define LIMIT_FRESH_TRIES 8 /* names for a new file: another process took the last for left */
 #define LIMIT_TEMPLATE (1u << 20) /* a template beyond this is not one */
 #define LIMIT_RENDER_AGAIN_MS 30000 /* a file that failed: space and rights come back */
 #define LIMIT_FOLLOW_MS 1000 /* between looks of a status that is followed */

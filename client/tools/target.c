@@ -91,8 +91,10 @@ static int remove_left(int folder, const char *name, void *userdata)
 	rest += strlen(FRESH_SUFFIX);
 	if (*rest != '\0' && *rest != '.')
 		return 0;
+	/* Whoever makes one holds its lock. What cannot be opened may be another user's, at work.
+	 */
 	fd = openat(folder, name, READ_FILE);
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
 		(void)folder_remove(folder, name);
 	return 0;
 }
@@ -238,20 +240,66 @@ static int choose_fresh(struct target *target)
 	return target->fresh ? 0 : fail(target, -ENOMEM, "%s", strerror(ENOMEM));
 }
 
+static void forget_fresh(struct target *target)
+{
+	std_closep(&target->fd);
+	target->fd = -1;
+	free(TAKE_PTR(target->fresh));
+}
+
+static int make_fresh(const struct target *target)
+{
+	const char *name = folder_name(target->fresh);
+	int fd;
+
+	if (target->is_directory)
+		return folder_make(target->folder, name);
+	fd = openat(target->folder, name, MAKE_FILE, DEFAULT_MODE);
+	return fd < 0 ? -errno : fd;
+}
+
+/* -ESTALE: it was removed before it was locked. */
+static int lock_fresh(struct target *target)
+{
+	struct stat st;
+	int r;
+
+	if (target->fd < 0)
+		return target->fd == -ENOENT ? -ESTALE : target->fd;
+	if (flock(target->fd, LOCK_EX) == 0 && fstat(target->fd, &st) == 0)
+		return st.st_nlink > 0 ? 0 : -ESTALE;
+	r = -errno;
+	(void)folder_remove(target->folder, folder_name(target->fresh));
+	return r;
+}
+
+/* The new one, empty and locked. Until it is locked a process that starts takes it for left. */
+static int begin_fresh(struct target *target)
+{
+	int r = -ESTALE;
+
+	for (unsigned i = 0; r == -ESTALE && i < LIMIT_FRESH_TRIES; i++) {
+		r = choose_fresh(target);
+		if (r < 0)
+			return r;
+		target->fd = make_fresh(target);
+		r = lock_fresh(target);
+		if (r < 0) {
+			fail_write(target, r, target->fresh);
+			forget_fresh(target);
+		}
+	}
+	return r;
+}
+
 int target_write(struct target *target, const char *text, size_t len)
 {
 	int r;
 
-	r = choose_fresh(target);
+	r = begin_fresh(target);
 	if (r < 0)
 		return r;
-	target->fd = openat(target->folder, folder_name(target->fresh), MAKE_FILE, DEFAULT_MODE);
-	if (target->fd < 0) {
-		r = fail_write(target, -errno, target->fresh);
-		free(TAKE_PTR(target->fresh));
-		return r;
-	}
-	r = flock(target->fd, LOCK_EX) < 0 ? -errno : fill_file(target, target->fd, text, len);
+	r = fill_file(target, target->fd, text, len);
 	if (r < 0) {
 		fail_write(target, r, target->fresh);
 		target_drop(target);
@@ -325,14 +373,10 @@ int target_write_view(struct target *target, const ccfg_view *view)
 {
 	int r;
 
-	r = choose_fresh(target);
+	r = begin_fresh(target);
 	if (r < 0)
 		return r;
-	target->fd = folder_make(target->folder, folder_name(target->fresh));
-	if (target->fd < 0 || flock(target->fd, LOCK_EX) < 0)
-		r = fail_write(target, target->fd < 0 ? target->fd : -errno, target->fresh);
-	else
-		r = write_entries(target, view);
+	r = write_entries(target, view);
 	if (r < 0)
 		target_drop(target);
 	return r;
@@ -349,26 +393,40 @@ static bool is_fresh(const struct target *target)
 	       made.st_dev == found.st_dev && made.st_ino == found.st_ino;
 }
 
+/* 1: what was there is where the new one was. */
+static int put_in_place(const struct target *target)
+{
+	const char *from = folder_name(target->fresh), *to = folder_name(target->path);
+
+	/* A directory may have come there meanwhile. */
+	if ((!target->is_directory || !target->has_old) &&
+		renameat2(target->folder, from, target->folder, to, 0) == 0)
+		return 0;
+	if (!target->is_directory || (!target->has_old && errno != ENOTEMPTY))
+		return -errno;
+	return renameat2(target->folder, from, target->folder, to, RENAME_EXCHANGE) < 0 ? -errno
+											: 1;
+}
+
 int target_commit(struct target *target)
 {
-	unsigned flags = target->is_directory && target->has_old ? (unsigned)RENAME_EXCHANGE : 0;
-	int r = 0;
+	int r;
 
-	if (!is_fresh(target))
+	if (!is_fresh(target)) {
 		r = fail(target, -ESTALE, "somebody else has moved %s away: %s stays as it was",
 			target->fresh, target->path);
-	else if (renameat2(target->folder, folder_name(target->fresh), target->folder,
-			 folder_name(target->path), flags) < 0)
-		r = fail(target, -errno, "cannot replace %s: %s: it stays as it was", target->path,
-			strerror(errno));
-	/* What was there, or what could not go there. */
-	if (r < 0 || flags != 0) {
-		target_drop(target);
-		return r;
+	} else {
+		r = put_in_place(target);
+		if (r < 0)
+			fail(target, r, "cannot replace %s: %s: it stays as it was", target->path,
+				strerror(-r));
 	}
-	std_closep(&target->fd);
-	target->fd = -1;
-	free(TAKE_PTR(target->fresh));
+	/* What was there, or what could not go there. */
+	if (r != 0) {
+		target_drop(target);
+		return MIN(r, 0);
+	}
+	forget_fresh(target);
 	return 0;
 }
 
@@ -378,9 +436,7 @@ void target_drop(struct target *target)
 		return;
 	/* What cannot be removed is tried again at the next start. */
 	(void)folder_remove(target->folder, folder_name(target->fresh));
-	std_closep(&target->fd);
-	target->fd = -1;
-	free(TAKE_PTR(target->fresh));
+	forget_fresh(target);
 }
 
 /* --- what is owed -------------------------------------------------------------------------------

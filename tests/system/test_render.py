@@ -132,6 +132,38 @@ def test_what_a_crash_left_is_removed_and_what_is_in_use_is_not(served, tmp_path
         [".file.consulcfg-newer", ".other.consulcfg-new"]
 
 
+def test_a_new_file_that_is_not_locked_yet_may_be_taken_for_left(served, tmp_path):
+    """Two that start at once: the later one removes what the other has just made; both files are whole."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for words in ((), ("--format=dir",)):
+        target = folder / f"file{len(words)}"
+        slow = served.popen_cli("render", "--once", *words, served.name, target, env={"ASAN_OPTIONS": "detect_leaks=0"},
+                                wrapper=("strace", "-qq", "-o", tmp_path / "strace", "-e", "trace=flock",
+                                         "-e", "inject=flock:delay_enter=3000000:when=1"))
+        [fresh] = wait_until(lambda: [path for path in folder.iterdir() if "consulcfg-new" in path.name], 10, "the new one")
+        assert served.cli("render", "--once", *words, served.name, target).returncode == 0
+        assert not fresh.exists(), "not locked, it looks like what a crash left"
+        assert slow.wait(20) == 0, slow.stderr
+        assert target.exists()
+        assert not [path for path in folder.iterdir() if "consulcfg-new" in path.name]
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_left(daemon, tree, service_name, prefix):
+    """It may be the new file of another user, who is at work on it."""
+    tree.put(prefix + "pool", "6")
+    running = daemon(source=tree.source, config=f"[service {service_name}]\naccess = user:root user:nobody\n")
+    running.wait_value(service_name, "pool", "6")
+    user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = pathlib.Path(name)
+        os.chown(folder, 65534, 65534)
+        other = folder / ".file.consulcfg-new.0123456789abcdef"
+        other.touch(0o600)
+        assert running.cli("render", "--once", service_name, folder / "file", wrapper=user).returncode == 0
+        assert (folder / "file").exists() and other.exists()
+
+
 # --- consulcfg-render: the command is run ---------------------------------------------------------------------------------
 
 MARK = ".file.consulcfg-pending"
