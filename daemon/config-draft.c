@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "daemon/log.h"
 #include "proto/key.h"
 
 #define BLANKS " \t"
@@ -56,26 +57,45 @@ static void write_place(const struct config_draft *draft, FILE *out)
 		fprintf(out, "%s: ", draft->key);
 }
 
-int config_draft_fail(struct config_draft *draft, const char *format, ...)
+/* NULL: there is no memory. */
+PRINTF_FORMAT(2, 0)
+static char *make_message(const struct config_draft *draft, const char *format, va_list args)
 {
 	char *text = NULL;
 	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	write_place(draft, out);
+	vfprintf(out, format, args);
+	if (fclose(out) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+int config_draft_fail(struct config_draft *draft, const char *format, ...)
+{
 	va_list args;
-	FILE *out;
 
 	free(draft->message);
-	draft->message = NULL;
-	out = open_memstream(&text, &size);
-	if (!out)
-		return -EINVAL;
-	write_place(draft, out);
 	va_start(args, format);
-	vfprintf(out, format, args);
+	draft->message = make_message(draft, format, args);
 	va_end(args);
-	if (fclose(out) == 0)
-		draft->message = TAKE_PTR(text);
-	free(text);
 	return -EINVAL;
+}
+
+void config_draft_warn(const struct config_draft *draft, const char *format, ...)
+{
+	AUTO_FREE char *message = NULL;
+	va_list args;
+
+	va_start(args, format);
+	message = make_message(draft, format, args);
+	va_end(args);
+	if (message)
+		log_warning("%s", message);
 }
 
 void config_draft_return_to(struct config_draft *draft, const struct config_place *place,

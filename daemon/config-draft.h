@@ -50,6 +50,9 @@ void config_draft_enter(struct config_draft *draft, const char *name);
 
 /* Keeps "PLACE: [section] key: …" as the message. Returns -EINVAL. */
 int config_draft_fail(struct config_draft *draft, const char *format, ...) PRINTF_FORMAT(2, 3);
+/* Logs it: it may be meant. */
+void config_draft_warn(const struct config_draft *draft, const char *format, ...)
+	PRINTF_FORMAT(2, 3);
 /* The same about a setting read before: what is read now becomes that. */
 void config_draft_return_to(struct config_draft *draft, const struct config_place *place,
 	const char *section, const char *key);

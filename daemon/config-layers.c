@@ -225,6 +225,14 @@ static int check_layer(struct config_draft *draft, const char *template)
 	return r;
 }
 
+static bool tells_services_apart(const struct config_rule *rule)
+{
+	for (unsigned i = 0; i < rule->n_layers; i++)
+		if (strstr(rule->layers[i], "{service}"))
+			return true;
+	return false;
+}
+
 int config_layers_check(struct config_draft *draft, const struct config_rule *rule)
 {
 	int r;
@@ -234,6 +242,10 @@ int config_layers_check(struct config_draft *draft, const struct config_rule *ru
 		if (r < 0)
 			return r;
 	}
+	if (rule->n_layers > 0 && strpbrk(rule->glob, "*?") && !tells_services_apart(rule))
+		config_draft_warn(draft,
+			"none of them has {service}: all services with such a name have the same "
+			"keys");
 	return 0;
 }
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from support import double as fault
 from support.process import clean_environment, holds_for, one_line, run, wait_until
 
@@ -32,6 +34,28 @@ def test_the_last_layer_counts_and_what_it_deletes_shows_through(daemon, consul,
     consul.delete(host + "ttl")
     running.wait_value(service_name, "ttl", "1")
     consul.delete(host + service_name)
+
+
+@pytest.mark.parametrize("config, said", [
+    ("[service *]\nlayers=a/ a/\n", "'a/' is in the list twice"),
+    ("[service *]\nlayers=config/{service}/ {nowhere}/\n", "nothing defines '{nowhere}'"),
+    ("[service *]\nlayers=config/{service/\n", "has a brace without its other"),
+])
+def test_layers_that_cannot_be_are_refused_where_they_stand(daemon, tree, config, said):
+    nobody = daemon(source=tree.source, config=config, start=False)
+    done = nobody.refuse()
+    assert done.returncode == 2 and f"{nobody.config_path}:2: " in one_line(done.stderr) and said in one_line(done.stderr)
+
+
+def test_layers_that_tell_no_services_apart_are_warned_of(daemon, tree):
+    tree.put("config/common/a", "1")
+    running = daemon(source=tree.source, config="[service b*]\nlayers=config/common/\n[service c]\nlayers=config/common/\n")
+    running.wait_log(f"warning: {running.config_path}:2: [service b*] layers: none of them has {{service}}")
+    assert running.get("billing", "a") == running.get("c", "a") == "1"
+    assert running.log().count("none of them has") == 1, "of one service alone it is no surprise"
+    before = len(running.log())
+    running.reload("[service b*]\nlayers=config/common/ config/{service}/\n")
+    assert "none of them" not in running.log()[before:]
 
 
 def test_locked_keys_belong_to_the_lowest_layer_that_has_them(daemon, tree, service_name):

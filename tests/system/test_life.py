@@ -78,7 +78,7 @@ def test_reload_of_a_broken_file_keeps_the_old_settings_and_names_the_line(daemo
     text, line = BROKEN[what]
     tree.put(prefix + "a", "1")
     tree.put("other/a", "of the broken file")
-    good = f"[service *]\nlayers={prefix}\n"
+    good = f"[service {service_name}]\nlayers={prefix}\n"
     running = daemon(source=tree.source, config=good)
     assert running.get(service_name, "a") == "1"
     watcher = running.watch(service_name)
