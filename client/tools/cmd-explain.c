@@ -131,7 +131,8 @@ static void print_redacted(struct explain *e, const struct wire_layer_entry *lay
 
 	output_text(&e->output, "value ");
 	output_text(&e->output, letter);
-	print_format(&e->output, " of %zu bytes", layer->value_len);
+	print_format(
+		&e->output, " of %zu byte%s", layer->value_len, layer->value_len == 1 ? "" : "s");
 }
 
 static void print_value(struct explain *e, const struct wire_layer_entry *layer)
