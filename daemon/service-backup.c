@@ -7,6 +7,7 @@
 #include "daemon/service-pin.h"
 #include "daemon/service-publish.h"
 #include "daemon/service-state.h"
+#include "daemon/services.h"
 #include "proto/hash.h"
 
 #define PLACES 5 /* of an identity, in front of the prefixes */
@@ -33,6 +34,15 @@ static int make_names(const struct config *config, const char *service, char *co
 		parts[PLACES + i] = prefixes[i];
 	return backup_format_names(
 		parts, PLACES + n_prefixes, ret_identity->names, &ret_identity->size);
+}
+
+uint64_t service_backup_source(const struct config *config)
+{
+	struct backup_identity identity;
+
+	return make_names(config, NULL, NULL, 0, &identity) < 0
+		       ? 0
+		       : hash_chain(0, identity.names, identity.size);
 }
 
 /* As it is configured now. The number of layers or -errno. */
@@ -62,27 +72,28 @@ int service_backup_find(const struct service *service, const char *target, uint6
 }
 
 /* What is served stays until there is something else, but is not what the layers now say. */
-bool service_backup_identify(struct service *service)
+void service_backup_identify(struct service *service)
 {
 	struct backup_identity identity;
 	uint64_t hash;
 
 	if (!service->backups || identify(service, &identity) < 0)
-		return false;
+		return;
 	hash = hash_chain(0, identity.names, identity.size);
 	if (hash == service->identity)
-		return false;
+		return;
 	if (service->snapshot || service->restore)
 		service->is_foreign = true;
 	service->recall = recall_free(service->recall);
 	service->identity = hash;
-	return true;
 }
 
 bool service_backup_is_late(const struct service *service)
 {
-	for (unsigned i = 0; service->moved_at != 0 && i < service->n_layers; i++)
-		if ((int64_t)(service->layers[i].tree->confirmed_at - service->moved_at) < 0)
+	uint64_t moved_at = service->services->moved_at;
+
+	for (unsigned i = 0; moved_at != 0 && i < service->n_layers; i++)
+		if ((int64_t)(service->layers[i].tree->confirmed_at - moved_at) < 0)
 			return true;
 	return false;
 }

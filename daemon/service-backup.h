@@ -7,6 +7,9 @@
 #include "daemon/restore.h"
 #include "daemon/service.h"
 
+/* A hash of what all services are read from, whatever their prefixes; 0: no memory. */
+uint64_t service_backup_source(const struct config *config);
+
 /*
  * Begins to restore, if there is a backup that belongs to the service as it is configured. 0;
  * -ENOENT: there is none.
@@ -17,8 +20,8 @@ int service_backup_begin(struct service *service, struct restore **ret_restore);
  * configured; see history_find(). */
 int service_backup_find(const struct service *service, const char *target, uint64_t current,
 	uint64_t *ret_generation);
-/* The service may be configured anew. Whether it is to be of something else now. */
-bool service_backup_identify(struct service *service);
+/* The service may be configured anew. */
+void service_backup_identify(struct service *service);
 /* Whether what the layers have may still be of what the source was before. */
 bool service_backup_is_late(const struct service *service);
 

@@ -153,13 +153,11 @@ static int apply_rules(struct service *service)
 int service_apply_layers(struct service *service)
 {
 	char *prefixes[LIMIT_LAYERS];
-	int n, r, has_others = apply_rules(service);
-	bool is_other;
+	int n, r = 0, has_others = apply_rules(service);
 
 	if (has_others < 0)
 		return has_others;
-	r = 0;
-	is_other = service_backup_identify(service);
+	service_backup_identify(service);
 	n = config_layers(service->services->config, service->name, prefixes);
 	if (n < 0)
 		return n;
@@ -167,8 +165,6 @@ int service_apply_layers(struct service *service)
 		free_prefixes(prefixes, (unsigned)n);
 		return 0; /* they are taken when it is done */
 	}
-	if (is_other && has_layers(service, prefixes, (unsigned)n))
-		service->moved_at = loop_now();
 	if (!has_layers(service, prefixes, (unsigned)n))
 		r = replace_layers(service, prefixes, (unsigned)n);
 	else if ((has_others > 0 || service->refusal == -EFBIG) &&

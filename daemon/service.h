@@ -95,8 +95,6 @@ struct service {
 	struct restore *restore; /* under way, the layers wait for it; or NULL */
 	struct loop_timer *restore_timer;
 	uint64_t identity; /* a hash: what backups must be of, as it is configured */
-	uint64_t moved_at; /* loop_now() of the last reload after which the same layers are of
-			    * another source; 0: never */
 	bool is_foreign; /* the snapshot is of what the service was configured to be before */
 	bool is_restored; /* the snapshot is a backup's, and the source has not confirmed it */
 	uint64_t restored_at; /* when it had, loop_now() time; may lie before the clock began */

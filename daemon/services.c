@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "daemon/service-backup.h"
 #include "proto/key.h"
 
 #define AWAIT_BUDGET_USEC 2000 /* of one turn of the loop */
@@ -130,6 +131,7 @@ int services_new(struct loop *loop, struct trees *trees, struct genfile *genfile
 	services->trees = trees;
 	services->backups = backups;
 	services->config = config;
+	services->source = service_backup_source(config);
 	RB_INIT(&services->table);
 	list_init(&services->idle);
 	r = announcer_new(loop, genfile, &services->announcer);
@@ -186,12 +188,23 @@ static int preload(struct services *services, const char *name)
 	return r;
 }
 
+/* Trees that stay have the contents of the source before, until it has answered. */
+static void note_source(struct services *services)
+{
+	uint64_t source = service_backup_source(services->config);
+
+	if (source != services->source)
+		services->moved_at = loop_now();
+	services->source = source;
+}
+
 int services_configure(struct services *services, const struct config *config)
 {
 	struct service *service;
 	int r, first = 0;
 
 	services->config = config;
+	note_source(services);
 	/* All of them first: the one before is about to be freed, whatever fails here. */
 	RB_FOREACH (service, service_table, &services->table)
 		service->config = config;

@@ -17,6 +17,8 @@ struct services {
 	const struct config *config;
 	struct service_table table; /* by name */
 	size_t n_services;
+	uint64_t source; /* service_backup_source(), of config */
+	uint64_t moved_at; /* loop_now() when a reload made that another one; 0: never */
 	struct tally tally;
 	struct changes *changes;
 	struct log_pace pace; /* of lines about states */

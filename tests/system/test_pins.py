@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from support.double import status
 from support.process import holds_for, wait_until
 from test_access import operations
 from test_backup import away, back, backup_path, wait_backup
@@ -473,4 +474,28 @@ def test_contents_of_another_directory_are_not_kept_as_those_of_the_new_one(daem
     tree.root.rename(elsewhere)
     running.wait_value(service_name, "db", "1")
     wait_until(lambda: files_of(running, service_name, "elsewhere"), 10, "the backup")
+    watcher.end()
+
+
+def test_layers_of_two_datacenters_are_kept_as_those_of_neither(daemon, double, service_name):
+    """A reload names another datacenter and another prefix; of the layer that stays there is no answer from it yet."""
+    def config(datacenter, prefix):
+        return (f"[source]\ntype=consul\n[consul]\naddress={double.url}\ndatacenter={datacenter}\n[services]\nresync=1s\n"
+                f"[service *]\nlayers=common/ {prefix}/{{service}}/\n")
+    running = daemon(config=config("here", "test"))
+    double.put("common/level", "here")
+    double.put(f"test/{service_name}/db", "1")
+    double.put(f"prod/{service_name}/db", "2")
+    watcher = running.watch(service_name)
+    running.wait_value(service_name, "db", "1")
+    wait_backup(running, service_name)
+    double.always(status(500), match=lambda request: request.key == "common/" and request.query.get("dc") == "there")
+    running.reload(config("there", "prod"))
+    running.wait_value(service_name, "db", "2")
+    holds_for(lambda: not files_of(running, service_name, "there"), 2.5, "nothing that is of both")
+    double.put("common/level", "there", silent=True)
+    double.clear()
+    running.wait_value(service_name, "level", "there")
+    wait_until(lambda: files_of(running, service_name, "there"), 10, "the backup")
+    assert not [path for path in files_of(running, service_name, "there") if b"level" not in open(path, "rb").read()]
     watcher.end()
