@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "daemon/history.h"
+
 #define TEMPORARY BACKUP_TEMPORARY
 
 static int fail(struct backup_job *job, const char *step, int error)
@@ -109,8 +111,23 @@ static void prune(int history, unsigned keep)
 		free(entries);
 }
 
-/* The same file under a second name, but where the history has that generation already: what it has
- * stays as it was published. */
+/* What the history has stays as it was published. The same contents again are no other generation
+ * to whoever looks for what was there before. */
+static bool is_recorded(const struct state_directory *directory, int history, const char *name,
+	struct backup_job *job)
+{
+	struct backup_identity identity = { .size = job->names_size };
+	struct image_header header;
+
+	if (faccessat(history, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return true;
+	memcpy(identity.names, job->names, job->names_size);
+	memcpy(&header, job->image, sizeof(header));
+	return history_ends_with(
+		directory->fds[STATE_HISTORY], job->service, &identity, le64_get(header.digest));
+}
+
+/* The same file under a second name. */
 static int record(const struct state_directory *directory, int place, const char *temporary,
 	bool must_sync, struct backup_job *job)
 {
@@ -127,7 +144,7 @@ static int record(const struct state_directory *directory, int place, const char
 	(void)unlinkat(history, TEMPORARY, 0);
 	snprintf(name, sizeof(name), HISTORY_NAME,
 		(unsigned long long)le64_get(job->footer.generation));
-	is_there = faccessat(history, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	is_there = is_recorded(directory, history, name, job);
 	if (!is_there && linkat(place, temporary, history, TEMPORARY, 0) < 0)
 		return fail(job, "link", -errno);
 	if (!is_there && renameat(history, TEMPORARY, history, name) < 0)
@@ -202,19 +219,19 @@ static int forget(const struct state_directory *directory, struct backup_job *jo
 {
 	AUTO_CLOSE int history = open_history(directory, job);
 	struct dirent **entries;
-	char spare[32], only[32];
+	char only[32];
 	int n, r = 0;
 
 	if (history < 0)
 		return errno == ENOENT ? 0 : fail(job, "open", -errno);
-	snprintf(spare, sizeof(spare), HISTORY_NAME, (unsigned long long)job->spare);
 	snprintf(only, sizeof(only), HISTORY_NAME, (unsigned long long)job->only);
 	n = scandirat(history, ".", &entries, is_generation, compare_entries);
 	if (n < 0)
 		return fail(job, "scandir", -errno);
 	for (int i = 0; i < n; i++) {
 		const char *name = entries[i]->d_name;
-		bool must_go = job->only != 0 ? std_streq(name, only) : !std_streq(name, spare);
+		bool must_go = job->only != 0 ? std_streq(name, only)
+					      : !history_has_digest(history, name, job->spare);
 
 		job->n_found += must_go || job->only == 0;
 		if (must_go && unlinkat(history, name, 0) < 0)

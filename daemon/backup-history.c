@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-#include "daemon/history.h"
-
 static int directory_of(const struct backups *backups)
 {
 	return backups ? backups_directory(backups)->fds[STATE_HISTORY] : -1;
@@ -18,20 +16,23 @@ int backup_history_list(struct backups *backups, const char *service, struct jso
 
 int backup_history_open(struct backups *backups, const char *service, uint64_t generation)
 {
-	int directory = directory_of(backups);
+	int directory = directory_of(backups), r;
 
-	return directory < 0 ? -ENOENT : history_open(directory, service, generation);
+	if (directory < 0)
+		return -ENOENT;
+	r = history_open(directory, service, generation);
+	return r == -ENOENT ? backup_open(backups_find(backups, service), generation) : r;
 }
 
 int backup_history_find(struct backups *backups, const char *service,
-	const struct backup_identity *identity, const char *target, uint64_t current,
+	const struct backup_identity *identity, const struct history_target *target,
 	uint64_t *ret_generation)
 {
 	int directory = directory_of(backups);
 
 	if (directory < 0)
 		return -ENOENT;
-	return history_find(directory, service, identity, target, current, ret_generation);
+	return history_find(directory, service, identity, target, ret_generation);
 }
 
 int backup_history_load(struct backups *backups, const char *service, uint64_t generation,

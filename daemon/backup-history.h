@@ -4,12 +4,13 @@
 #pragma once
 
 #include "daemon/backup.h"
-#include "daemon/json.h"
+#include "daemon/history.h"
 
 int backup_history_list(struct backups *backups, const char *service, struct json *json);
+/* Also of the backup itself, which the history lacks where its contents were there before. */
 int backup_history_open(struct backups *backups, const char *service, uint64_t generation);
 int backup_history_find(struct backups *backups, const char *service,
-	const struct backup_identity *identity, const char *target, uint64_t current,
+	const struct backup_identity *identity, const struct history_target *target,
 	uint64_t *ret_generation);
 
 /* Begins to load a generation, see backup_load_new(). */

@@ -27,7 +27,7 @@ enum backup_job_kind {
 	BACKUP_JOB_TEXT, /* `image` as it is */
 	BACKUP_JOB_UNLINK, /* the file in `place` */
 	BACKUP_JOB_MOVE, /* the file from `from` to `place`; nothing stays elsewhere */
-	BACKUP_JOB_FORGET, /* the history but `spare`, or `only` */
+	BACKUP_JOB_FORGET, /* the history but contents with `spare`, or `only` */
 	BACKUP_JOB_REMOVE, /* everything of this service */
 };
 
@@ -45,8 +45,9 @@ struct backup_job {
 	bool is_recorded; /* IMAGE: what the history is to hold, too */
 	unsigned keep; /* generations in the history */
 	enum state_place from; /* MOVE */
-	uint64_t spare, only; /* FORGET */
-	bool has_file; /* FORGET: the backup is `only`, too */
+	uint64_t spare; /* FORGET: a digest */
+	uint64_t only; /* FORGET: a generation, 0: all */
+	bool has_file; /* FORGET: the backup, too */
 	void (*done)(struct backup_job *job);
 	void *userdata;
 	/* The outcome. */

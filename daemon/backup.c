@@ -303,6 +303,25 @@ int backup_load(
 	return 0;
 }
 
+int backup_open(const struct backup *backup, uint64_t generation)
+{
+	uint8_t tail[BACKUP_TAIL];
+	struct backup_format format;
+	AUTO_CLOSE int fd = -1;
+	char name[BACKUP_NAME];
+	int r;
+
+	if (!backup || backup_generation(backup) != generation)
+		return -ENOENT;
+	name_of(backup, name);
+	r = backup_load_peek(
+		backup->backups->directory.fds[backup->place], name, tail, &format, &fd);
+	if (r < 0)
+		return r;
+	/* There may be a newer one already. */
+	return le64_get(format.footer.generation) == generation ? TAKE_FD(fd) : -ENOENT;
+}
+
 bool backup_is_known(const struct backup *backup, uint64_t *ret_confirmed_at)
 {
 	if (!backup || !backup->is_known)

@@ -63,6 +63,9 @@ int backup_load(
 /* What was being loaded cannot be believed, or not be loaded: it is set aside, and logged. */
 void backup_refuse(struct backup *backup, int error);
 
+/* The file, for reading, if it has that generation. -ENOENT; other -errno. */
+int backup_open(const struct backup *backup, uint64_t generation);
+
 /* Whether a backup with this generation and freshness is worth a write. */
 bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t confirmed_at);
 
@@ -93,11 +96,11 @@ uint64_t backups_n_errors(const struct backups *backups);
 /* The services in use, for the next daemon. NULL where there are no backups. */
 struct backup_list *backups_list(const struct backups *backups);
 
-/* Removes what is kept of a service, and what is to be written: of one in use the history but the
- * generation that is served, or `only` that generation (0: all); of another one everything.
+/* Removes what is kept of a service: where something is served all but that, which is written
+ * first, else everything, also what is to be written; of generation `only`, where that is not 0.
  * -ENOENT: there is nothing like that. */
-void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only,
-	struct backup_waiter *waiter_or_null);
+void backups_forget(struct backups *backups, const char *service, const struct snapshot *served,
+	uint64_t only, struct backup_waiter *waiter_or_null);
 
 /* For the files that keep other things there; NULL backups have neither. */
 const struct state_directory *backups_directory(const struct backups *backups);

@@ -128,44 +128,90 @@ static int walk(struct backups *backups, enum state_place place, entry_fn fn)
 
 struct removal {
 	struct backup_job job;
+	struct backups *backups;
 	struct list waiters;
-	bool was_pending; /* something that was not on the disk yet */
+	uint64_t served; /* the generation that stays, 0: nothing does */
+	bool has_found;
 };
+
+static void remove_kept(struct removal *removal);
+
+/* The newest that is on the disk or under way there. */
+static uint64_t newest(const struct backup *backup)
+{
+	if (backup && backup->next)
+		return backup->next->generation;
+	return backup && backup->is_busy ? backup->busy_with->generation
+					 : backup_generation(backup);
+}
+
+/* What is served is not in the file yet: something older was being written, or it failed. */
+static bool is_behind(const struct removal *removal)
+{
+	const struct backup *backup = find(&removal->backups->table, removal->job.service);
+
+	return removal->served != 0 && backup && (backup->next || backup->is_busy) &&
+	       backup->generation < removal->served;
+}
+
+static void note_failed_write(struct removal *removal)
+{
+	const struct backup *backup = find(&removal->backups->table, removal->job.service);
+
+	if (!is_behind(removal) || !backup_error(backup))
+		return;
+	removal->job.error = backup->job.error;
+	removal->job.step = backup->job.step;
+}
 
 static void on_removed(struct backup_job *job)
 {
 	struct removal *removal = CONTAINER_OF(job, struct removal, job);
 
+	removal->has_found |= job->n_found > 0;
+	if (job->error == 0)
+		note_failed_write(removal);
+	if (job->error == 0 && is_behind(removal)) {
+		remove_kept(removal);
+		return;
+	}
 	if (job->error < 0)
 		log_error("%s: what is kept of it cannot be removed: %s: %s", job->service,
 			job->step, strerror(-job->error));
-	else if (job->n_found == 0 && !removal->was_pending)
+	else if (!removal->has_found)
 		job->error = -ENOENT;
 	backup_writer_tell(&removal->waiters, job);
 	free(removal);
 }
 
-/* What is to be written must not come after the removal. */
-static void remove_kept(struct backups *backups, struct removal *removal, bool is_used)
+/* What is to be written must not come after the removal; what stays, not with what it replaces. */
+static void remove_kept(struct removal *removal)
 {
+	struct backups *backups = removal->backups;
 	struct backup_job *job = &removal->job;
 	struct backup *backup = find(&backups->table, job->service);
+	bool is_used = removal->served != 0;
 
-	removal->was_pending = backup_discard(find(&backups->recorders, job->service), job->only) |
-			       backup_discard(is_used ? NULL : backup, job->only);
+	removal->has_found |= backup_discard(find(&backups->recorders, job->service), job->only);
+	if (is_used && backup)
+		backup_submit(backup);
+	else
+		removal->has_found |= backup_discard(backup, job->only);
 	job->kind = is_used || job->only != 0 ? BACKUP_JOB_FORGET : BACKUP_JOB_REMOVE;
 	job->place = STATE_PRIVATE;
-	job->spare = is_used && backup ? backup->generation : 0;
-	job->has_file = !is_used && backup && job->only != 0 &&
-			(backup->generation == job->only || backup->is_discarded);
+	if (is_used)
+		job->has_file = job->only == 0 && newest(backup) != removal->served;
+	else
+		job->has_file = backup && job->only != 0 &&
+				(backup->generation == job->only || backup->is_discarded);
 	job->done = on_removed;
 	if (backup && (job->kind == BACKUP_JOB_REMOVE || job->has_file))
 		backup->is_known = false;
 	backup_writer_submit(backups->writer, job);
 }
 
-void backups_forget(struct backups *backups, const char *service, bool is_used, uint64_t only,
-	struct backup_waiter *waiter)
+void backups_forget(struct backups *backups, const char *service, const struct snapshot *served,
+	uint64_t only, struct backup_waiter *waiter)
 {
 	struct removal *removal = backups ? calloc(1, sizeof(*removal)) : NULL;
 
@@ -177,10 +223,15 @@ void backups_forget(struct backups *backups, const char *service, bool is_used, 
 	list_init(&removal->waiters);
 	if (waiter)
 		list_append(&removal->waiters, &waiter->link);
+	removal->backups = backups;
 	snprintf(removal->job.service, sizeof(removal->job.service), "%s", service);
 	removal->job.only = only;
 	/* Of what is to have no backup nothing is spared. */
-	remove_kept(backups, removal, is_used && config_rule_keeps(backups->config, service));
+	if (served && config_rule_keeps(backups->config, service)) {
+		removal->served = served->generation;
+		removal->job.spare = served->image.digest;
+	}
+	remove_kept(removal);
 }
 
 /* --- what the rules want now ------------------------------------------------------------- */
@@ -190,7 +241,7 @@ static int forget_unwanted(struct backups *backups, enum state_place place, cons
 	(void)place;
 	if (key_is_service_name(service, strlen(service)) &&
 		!config_rule_keeps(backups->config, service))
-		backups_forget(backups, service, false, 0, NULL);
+		backups_forget(backups, service, NULL, 0, NULL);
 	return 0;
 }
 
@@ -204,12 +255,12 @@ static void apply_rules(struct backups *backups)
 		if (config_rule_keeps(backups->config, backup->service))
 			backup_settle_place(backup);
 		else if (backup->is_known || backup->next || backup->is_busy)
-			backups_forget(backups, backup->service, false, 0, NULL);
+			backups_forget(backups, backup->service, NULL, 0, NULL);
 	}
 	RB_FOREACH (backup, backup_table, &backups->recorders)
 		if ((backup->next || backup->is_busy) &&
 			!config_rule_keeps(backups->config, backup->service))
-			backups_forget(backups, backup->service, false, 0, NULL);
+			backups_forget(backups, backup->service, NULL, 0, NULL);
 }
 
 static uint64_t expire_pause(const struct backups *backups)
@@ -230,7 +281,7 @@ static void on_expire_timer(void *userdata)
 		log_event(LOG_LEVEL_INFO, ABOUT(LOG_BACKUP_EXPIRED, .service = backup->service),
 			"%s: nobody uses it any more: what is kept of it is removed",
 			backup->service);
-		backups_forget(backups, backup->service, false, 0, NULL);
+		backups_forget(backups, backup->service, NULL, 0, NULL);
 	}
 	loop_timer_arm(backups->expire_timer, expire_pause(backups));
 }

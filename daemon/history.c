@@ -133,10 +133,21 @@ int history_open(int directory, const char *service, uint64_t generation)
 
 struct search {
 	const struct backup_identity *identity;
-	uint64_t generation, before, digest, below;
+	uint64_t generation, before, digest; /* what it must have; 0: anything */
+	bool is_previous; /* other contents than `said`, which are the newest's without has_said */
+	bool has_said;
+	uint64_t said;
 	uint64_t found; /* 0: nothing */
 	bool has_foreign; /* one that is of something else */
 };
+
+static bool is_said(struct search *search, uint64_t digest)
+{
+	if (!search->has_said)
+		search->said = digest;
+	search->has_said = true;
+	return digest == search->said;
+}
 
 static bool look_at(const struct entry *entry, void *userdata)
 {
@@ -145,16 +156,48 @@ static bool look_at(const struct entry *entry, void *userdata)
 	if ((search->generation != 0 && entry->generation != search->generation) ||
 		(search->before != 0 &&
 			le64_get(entry->format.footer.published_at) >= search->before) ||
-		(search->digest != 0 && entry->digest != search->digest) ||
-		(search->below != 0 && entry->generation >= search->below))
+		(search->digest != 0 && entry->digest != search->digest))
 		return true;
 	if (!backup_format_has_identity(
 		    &entry->format, search->identity->names, search->identity->size)) {
 		search->has_foreign = true;
 		return true;
 	}
+	if (search->is_previous && is_said(search, entry->digest))
+		return true;
 	search->found = entry->generation;
 	return false;
+}
+
+struct newest {
+	const struct backup_identity *identity;
+	uint64_t digest;
+	bool has_it;
+};
+
+static bool look_at_newest(const struct entry *entry, void *userdata)
+{
+	struct newest *newest = userdata;
+
+	newest->has_it = entry->digest == newest->digest &&
+			 backup_format_has_identity(
+				 &entry->format, newest->identity->names, newest->identity->size);
+	return false;
+}
+
+bool history_ends_with(
+	int directory, const char *service, const struct backup_identity *identity, uint64_t digest)
+{
+	struct newest newest = { .identity = identity, .digest = digest };
+
+	return walk(directory, service, look_at_newest, &newest) > 0 && newest.has_it;
+}
+
+bool history_has_digest(int history, const char *name, uint64_t digest)
+{
+	struct entry entry;
+
+	return read_entry(history, name, &entry) && entry.digest == digest;
 }
 
 static bool parse_number(const char *text, int base, uint64_t *ret_number)
@@ -166,26 +209,49 @@ static bool parse_number(const char *text, int base, uint64_t *ret_number)
 	return *text >= '0' && errno == 0 && *end == '\0' && *ret_number != 0;
 }
 
+static bool parse_generation(
+	const char *text, const struct history_target *target, struct search *search)
+{
+	if (!parse_number(text, 10, &search->generation))
+		return false;
+	/* What is served once more has the number of when it was served first. */
+	if (search->generation == target->generation) {
+		search->generation = 0;
+		search->digest = target->digest;
+	}
+	return true;
+}
+
+static bool parse(const struct history_target *target, struct search *search)
+{
+	const char *text = target->text;
+
+	if (!text)
+		return true;
+	if (std_streq(text, "previous")) {
+		search->is_previous = true;
+		search->has_said = target->has_said;
+		search->said = target->said;
+		return true;
+	}
+	if (strncmp(text, "digest:", 7) == 0)
+		return parse_number(text + 7, 16, &search->digest);
+	if (strncmp(text, "before:", 7) != 0)
+		return parse_generation(text, target, search);
+	if (!parse_number(text + 7, 10, &search->before) ||
+		search->before >= UINT64_MAX / USEC_PER_SEC)
+		return false;
+	search->before *= USEC_PER_SEC;
+	return true;
+}
+
 int history_find(int directory, const char *service, const struct backup_identity *identity,
-	const char *target, uint64_t current, uint64_t *ret_generation)
+	const struct history_target *target, uint64_t *ret_generation)
 {
 	struct search search = { .identity = identity };
-	bool is_valid;
 	int r;
 
-	if (std_streq(target, "previous")) {
-		search.below = current;
-		is_valid = current != 0;
-	} else if (strncmp(target, "before:", 7) == 0) {
-		is_valid = parse_number(target + 7, 10, &search.before) &&
-			   search.before < UINT64_MAX / USEC_PER_SEC;
-		search.before *= USEC_PER_SEC;
-	} else if (strncmp(target, "digest:", 7) == 0) {
-		is_valid = parse_number(target + 7, 16, &search.digest);
-	} else {
-		is_valid = parse_number(target, 10, &search.generation);
-	}
-	if (!is_valid)
+	if (!parse(target, &search))
 		return -EINVAL;
 	r = walk(directory, service, look_at, &search);
 	if (r < 0)

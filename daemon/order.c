@@ -197,7 +197,7 @@ static int freeze(struct order *order)
 
 	if (!service->snapshot)
 		return -ENODATA;
-	r = service_backup_find(service, order->key, service->generation, &generation);
+	r = service_backup_find(service, order->key, &generation);
 	if (r == 0)
 		r = recall_new(server_of(order)->loop, service->backups, service->name, generation,
 			on_recalled, order, &order->recall);
@@ -255,8 +255,12 @@ static int forget(struct order *order)
 		return -ENOENT;
 	if (running && only != 0 && running->generation == only)
 		return -EBUSY;
+	/* It is about to be served. */
+	if (running && !running->snapshot && (running->restore || running->recall))
+		return -ENODATA;
 	wait_for_disk(order);
-	backups_forget(server->backups, order->name, running, only, &order->written);
+	backups_forget(server->backups, order->name, running ? running->snapshot : NULL, only,
+		&order->written);
 	return 0;
 }
 

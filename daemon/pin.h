@@ -28,6 +28,8 @@ struct pins {
 	struct list overrides; /* pin::link */
 	unsigned n_overrides;
 	unsigned version; /* another one after each change */
+	bool has_said;
+	uint64_t said_digest; /* of what the source said last; not on the disk */
 };
 
 void pins_init(struct pins *pins);

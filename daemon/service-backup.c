@@ -60,15 +60,20 @@ static int identify(const struct service *service, struct backup_identity *ret_i
 	return r < 0 ? r : n;
 }
 
-int service_backup_find(const struct service *service, const char *target, uint64_t current,
-	uint64_t *ret_generation)
+int service_backup_find(const struct service *service, const char *target, uint64_t *ret_generation)
 {
+	struct history_target wanted = {
+		.text = target,
+		.generation = service->generation,
+		.digest = service->snapshot ? service->snapshot->image.digest : 0,
+	};
 	struct backup_identity identity;
 	int r = identify(service, &identity);
 
+	wanted.has_said = service_pin_said(service, &wanted.said);
 	return r < 0 ? r
-		     : backup_history_find(service->backups, service->name, &identity, target,
-			       current, ret_generation);
+		     : backup_history_find(
+			       service->backups, service->name, &identity, &wanted, ret_generation);
 }
 
 /* What is served stays until there is something else, but is not what the layers now say. */

@@ -16,10 +16,10 @@ uint64_t service_backup_source(const struct config *config);
  */
 int service_backup_begin(struct service *service, struct restore **ret_restore);
 
-/* Which generation an operator or the daemon means, of those that belong to the service as it is
- * configured; see history_find(). */
-int service_backup_find(const struct service *service, const char *target, uint64_t current,
-	uint64_t *ret_generation);
+/* Which generation an operator or the daemon (target NULL: the newest) means, of those that belong
+ * to the service as it is configured; see history_find(). */
+int service_backup_find(
+	const struct service *service, const char *target, uint64_t *ret_generation);
 /* The service may be configured anew. */
 void service_backup_identify(struct service *service);
 /* Whether what the layers have may still be of what the source was before. */

@@ -73,13 +73,38 @@ static void on_timer(void *userdata)
 	take_effect(service, was_frozen && !service->pins->is_frozen);
 }
 
+bool service_pin_said(const struct service *service, uint64_t *ret_digest)
+{
+	const struct pins *pins = service->is_pinned ? service->pins : NULL;
+
+	if (!service->snapshot || (pins && !pins->has_said))
+		return false;
+	*ret_digest = pins ? pins->said_digest : service->snapshot->image.digest;
+	return true;
+}
+
+void service_pin_note(struct service *service, const struct snapshot *snapshot)
+{
+	service->pins->has_said = true;
+	service->pins->said_digest = snapshot->image.digest;
+}
+
+/* Before operators say the first thing. */
+static void note_served(struct service *service)
+{
+	if (service->snapshot && !service->is_pinned)
+		service_pin_note(service, service->snapshot);
+}
+
 static int start(struct service *service)
 {
 	struct pins *pins;
 	int r;
 
-	if (service->pins)
+	if (service->pins) {
+		note_served(service);
 		return 0;
+	}
 	pins = malloc(sizeof(*pins));
 	if (!pins)
 		return -ENOMEM;
@@ -90,6 +115,7 @@ static int start(struct service *service)
 	}
 	pins_init(pins);
 	service->pins = pins;
+	note_served(service);
 	return 0;
 }
 
@@ -157,7 +183,7 @@ static int find_frozen(const struct service *service, uint64_t *ret_generation)
 
 	snprintf(target, sizeof(target), "digest:%016llx",
 		(unsigned long long)service->pins->frozen_digest);
-	return service_backup_find(service, target, 0, ret_generation);
+	return service_backup_find(service, target, ret_generation);
 }
 
 static void on_frozen(void *userdata, struct snapshot *snapshot, int error)

@@ -22,6 +22,11 @@ static inline bool service_pin_is_there(const struct service *service)
 	return service->pins && !pins_are_empty(service->pins);
 }
 
+/* The digest of what the source said last; false: nothing since the start. */
+bool service_pin_said(const struct service *service, uint64_t *ret_digest);
+/* The source says this, while something else may be served. */
+void service_pin_note(struct service *service, const struct snapshot *snapshot);
+
 /* Of what a backup has: whether the service is frozen at other contents, which the history has.
  * Where it has not that is logged, and ends the freeze. */
 bool service_pin_is_other(struct service *service, const struct snapshot *snapshot);

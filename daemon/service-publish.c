@@ -168,6 +168,7 @@ static int finish_publication(struct service *service)
 		return r;
 	snapshot->published_at = loop_realtime_usec();
 	if (service->is_recording) {
+		service_pin_note(service, snapshot);
 		service_backup_record(service, snapshot);
 		snapshot_unref(snapshot);
 		r = finish_recording(service);
@@ -255,7 +256,7 @@ static void recall_newest(struct service *service)
 
 	if (service->recall)
 		return;
-	r = service_backup_find(service, "previous", UINT64_MAX, &generation);
+	r = service_backup_find(service, NULL, &generation);
 	if (r == 0)
 		r = recall_new(service->services->loop, service->backups, service->name, generation,
 			on_newest, service, &service->recall);

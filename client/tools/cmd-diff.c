@@ -57,6 +57,12 @@ static void on_difference(
 		print_side(userdata, "+", new);
 }
 
+static bool is_before(const struct ccfg_view *view, const struct recall_entry *entry)
+{
+	return entry->generation < ccfg_view_generation(view) &&
+	       strtoull(entry->digest, NULL, 16) != view->image.digest;
+}
+
 /* The newest that the disk has below the one that is served, and that is not the same. */
 static int find_before(struct diff *diff)
 {
@@ -66,7 +72,7 @@ static int find_before(struct diff *diff)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < list.n && diff->old_generation == 0; i++)
-		if (list.entries[i].generation < ccfg_view_generation(diff->new_view))
+		if (is_before(diff->new_view, &list.entries[i]))
 			diff->old_generation = list.entries[i].generation;
 	recall_list_done(&list);
 	return diff->old_generation != 0 ? 0 : -ENOENT;

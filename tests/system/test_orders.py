@@ -80,6 +80,35 @@ def test_what_was_forgotten_is_gone_when_the_reply_comes(told):
     assert not any(b"old" in path.read_bytes() for path in told.state.rglob("*") if path.is_file())
 
 
+def on_disk(running, *values):
+    """Those of these values that stand in any file."""
+    data = b"".join(path.read_bytes() for path in running.state.rglob("*") if path.is_file())
+    return [value for value in values if value.encode() in data]
+
+
+def test_what_was_forgotten_is_gone_before_its_successor_had_its_turn_on_the_disk(told, tree):
+    """A service is written once a second; what is served is written first."""
+    tree.put(f"config/{told.name}/a", "served")
+    told.wait_value(told.name, "a", "served")
+    told.cli("forget", told.name, check=True)
+    assert on_disk(told, "old", "new", "served") == ["served"]
+    told.kill9()
+    assert start_without_source(told, tree)["a"] == "served"
+
+
+def test_what_is_being_written_when_it_is_forgotten_is_gone_with_the_reply(told, tree):
+    """Also where it is served no more, and what is served waits for its turn behind it."""
+    tracer = inject(told, "fsync:delay_enter=300ms")
+    tree.put(f"config/{told.name}/a", "between")
+    wait_until(lambda: "fsync" in (told.tmp_path / "strace").read_text(), 10, "a write")
+    tree.put(f"config/{told.name}/a", "served")
+    told.wait_value(told.name, "a", "served")
+    told.cli("forget", told.name, check=True)
+    assert on_disk(told, "old", "new", "between", "served") == ["served"]
+    release(tracer)
+    assert len(history(told, told.name)) == 1
+
+
 # --- a disk that takes nothing ----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("call,error", [("openat", "ENOSPC"), ("openat", "EROFS"), ("writev", "EDQUOT"), ("fsync", "EIO"),
@@ -118,6 +147,19 @@ def test_what_was_forgotten_and_is_not_gone_is_told(told):
     release(tracer)
     assert done.returncode == 5 and b"not everything is removed: unlink: Read-only file system" in done.stderr
     assert told.old in [entry["generation"] for entry in history(told, told.name)]
+
+
+def test_what_a_disk_that_fails_cannot_replace_is_told(told, tree):
+    """The history goes; the backup before is still there, as there would be none else."""
+    tracer = inject(told, "writev:error=ENOSPC")
+    tree.put(f"config/{told.name}/a", "served")
+    told.wait_value(told.name, "a", "served")
+    done = told.cli("forget", told.name)
+    assert done.returncode == 5 and b"not everything is removed: write: No space left on device" in done.stderr, done
+    assert on_disk(told, "old", "new", "served") == ["new"] and not history(told, told.name)
+    release(tracer)
+    told.cli("forget", told.name, check=True)
+    assert on_disk(told, "old", "new", "served") == ["served"]
 
 
 def test_a_service_that_ends_and_comes_back_is_still_frozen(daemon, tree, service_name):

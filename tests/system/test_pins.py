@@ -66,6 +66,46 @@ def test_history_keeps_as_many_as_it_is_told(daemon, tree, service_name):
     assert len(entries) == 2 and entries[1]["generation"] == numbers[1]
 
 
+def test_history_has_one_generation_for_each_change(told, tree, service_name):
+    """What operators say is none of the source's, and the same contents again are not news."""
+    before = [entry["generation"] for entry in history(told, service_name)]
+    for value in "x", "y", "z":
+        told.cli("override", service_name, f"a={value}", check=True)
+        told.wait_value(service_name, "a", value)
+    told.cli("override", "--clear", service_name, check=True)
+    told.cli("freeze", service_name, "previous", check=True)
+    told.cli("thaw", service_name, check=True)
+    told.wait_value(service_name, "a", "3")
+    told.restart()
+    told.wait_state(service_name, "live")
+    wait_backup(told, service_name)
+    assert [entry["generation"] for entry in history(told, service_name)] == before
+    served = told.service(service_name)["generation"]
+    assert served > before[0], "under a number of its own"
+    for words in [], [str(told.numbers[1])], [str(told.numbers[1]), str(served)]:
+        assert told.cli("diff", service_name, *words, check=True).stdout == b"-a\t2\n+a\t3\n", words
+    told.cli("freeze", service_name, str(served), check=True)
+    assert told.get(service_name, "a") == "3" and told.service(service_name)["state"] == "frozen"
+    tree.put(f"config/{service_name}/a", "4")
+    wait_until(lambda: len(history(told, service_name)) == len(before) + 1, 10, "what the source says")
+
+
+def test_previous_is_the_same_however_often_it_is_said(told, tree, service_name):
+    """The newest that is not what the source says: whatever is served meanwhile, and over a restart without the source."""
+    for _ in range(2):
+        told.cli("freeze", service_name, "previous", check=True)
+        assert told.get(service_name, "a") == "2"
+    told.stop()
+    away(tree)
+    told.start()
+    told.cli("freeze", service_name, "previous", check=True)
+    assert told.get(service_name, "a") == "2"
+    told.cli("thaw", service_name, check=True)
+    told.cli("override", service_name, "a=mine", check=True)
+    told.cli("freeze", service_name, "previous", check=True)
+    assert told.get(service_name, "a") == "2"
+
+
 def test_diff_shows_what_changed(told, service_name):
     first, second, third = map(str, told.numbers)
     assert told.cli("diff", service_name, check=True).stdout == b"-a\t2\n+a\t3\n"
