@@ -1,5 +1,7 @@
 #include "client/lib/follow.h"
 
+#define FAILED_FETCHES 2 /* a daemon that is restarted ends one */
+
 static void forget_requests(struct follow *f)
 {
 	f->open_tag = f->list_tag = f->watch_tag = 0;
@@ -36,7 +38,7 @@ void follow_restart(struct follow *f, uint64_t generation, bool is_whole)
 	f->generation = generation;
 	f->news = NULL;
 	f->has_info = false;
-	f->has_failed_fetch = false;
+	f->n_failed_fetches = 0;
 	backoff_reset(&f->reconnecting);
 }
 
@@ -118,8 +120,8 @@ static int connect_link(struct follow *f)
 
 	forget_requests(f);
 	pages_done(&f->pages);
-	/* Every other time in the other way: descriptors may be what kills the connection. */
-	f->is_over_socket = f->has_failed_fetch;
+	/* Descriptors may be what kills the connection. */
+	f->is_over_socket = f->n_failed_fetches >= FAILED_FETCHES;
 	r = link_connect(&f->link);
 	return r < 0 ? r : begin(f);
 }
@@ -268,7 +270,7 @@ static int on_fetch(struct follow *f, const struct link_reply *reply)
 		if (r < 0)
 			return r;
 	}
-	f->has_failed_fetch = false;
+	f->n_failed_fetches = 0;
 	r = take_slot(f, &fetch);
 	return r < 0 ? r : settle(f);
 }
@@ -321,14 +323,24 @@ static int take_reply(struct follow *f, const struct link_reply *reply)
 
 /* --- steps ------------------------------------------------------------------------------- */
 
+/* One that waits for data has brought no descriptor yet: that daemon was restarted. */
+static void count_failed_fetch(struct follow *f, int error)
+{
+	if (f->is_settled)
+		/* The daemon behind the next connection may be another one: that is tried once. */
+		f->n_failed_fetches = MIN(f->n_failed_fetches, FAILED_FETCHES - 1);
+	else if (f->fetch_tag != 0 && error == -ECONNRESET)
+		f->n_failed_fetches += link_is_greeted(&f->link);
+	else if (link_is_greeted(&f->link))
+		f->n_failed_fetches = 0;
+}
+
 static void fail(struct follow *f, int error)
 {
 	/* A daemon that was restarted, a descriptor that was closed: connect at once. */
 	bool was_cut = f->is_settled && (error == -ECONNRESET || error == -ENOTCONN);
 
-	/* One that waits for data has brought no descriptor yet: that daemon was restarted. */
-	if (!f->is_settled && link_is_greeted(&f->link))
-		f->has_failed_fetch = f->fetch_tag != 0 && error == -ECONNRESET;
+	count_failed_fetch(f, error);
 	link_close(&f->link);
 	forget_requests(f);
 	pages_done(&f->pages);

@@ -28,7 +28,7 @@ struct follow {
 	uint32_t open_tag, list_tag, watch_tag, fetch_tag, wait_tag, genfile_tag;
 	uint64_t generation; /* of the view given last, 0: none yet */
 	bool is_over_socket; /* this connection brings no descriptors that we can use */
-	bool has_failed_fetch; /* the last connection died over one */
+	unsigned n_failed_fetches; /* so many connections died over one, the last ones */
 	bool is_settled; /* this connection has brought data, or said there is nothing newer */
 	bool wants_notice; /* somebody polls the link: it must become readable at a change */
 	struct backoff reconnecting;

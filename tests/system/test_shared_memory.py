@@ -12,6 +12,7 @@ import pytest
 from support import ROOT
 from support.daemon import build_directory
 from support.process import Process, clean_environment, run, wait_until
+from support.relay import LIST, Relay
 
 MANUAL = 0x8
 HEADER, SLOT = 64, 64
@@ -103,6 +104,32 @@ def test_values_come_and_change(running, tree, service_name, prefix, program):
     info = client.info()
     assert (info["state"], info["error"], info["entries"]) == ("live", "ok", "1")
     client.close()
+
+
+@pytest.mark.parametrize("cuts", [[0], [1], [12], [40], [68]], ids=str)
+def test_fault_47_daemon_that_dies_between_a_descriptor_and_its_answer(running, tree, service_name, prefix, program,
+                                                                       tmp_path, cuts):
+    """So many bytes of the answer come, the descriptor does not. No read fails, and the next daemon's images are mapped."""
+    with Relay(tmp_path / "relay", running.socket) as relay:
+        client = program(service_name, relay.path)
+        assert client.get("key") == "1"
+        for value in "2", "3":
+            relay.cuts[:] = cuts
+            relay.hang_up()
+            tree.put(prefix + "key", value)
+            wait_until(lambda: client.get("key") != str(int(value) - 1), 10, "the change")
+            assert client.get("key") == value and not relay.cuts
+        assert client.maps()[0] == 1, "an image of the daemon, not one of its own"
+        assert LIST not in relay.operations, "no page of the service came over the socket"
+        client.close()
+
+
+def test_fault_47_daemon_that_dies_while_a_program_opens(running, service_name, program, tmp_path):
+    with Relay(tmp_path / "relay", running.socket) as relay:
+        relay.cuts[:] = [12]
+        client = program(service_name, relay.path)
+        assert client.opened == "ok" and client.get("key") == "1" and client.maps()[0] == 1 and not relay.cuts
+        client.close()
 
 
 def test_a_pinned_view_stays_until_it_is_unpinned(running, tree, service_name, prefix, program):

@@ -210,12 +210,17 @@ static bool reply_list(
 	return true;
 }
 
-static void handle_fetch(
+/* False: the connection is to end. */
+static bool handle_fetch(
 	struct fake_daemon *d, int fd, uint32_t tag, const struct wire_request *request)
 {
 	const struct wire_fetch fetch = fetch_of(d);
 
 	d->n_fetches++;
+	if (d->n_cut_fetches > 0 && d->generation != request->generation) {
+		d->n_cut_fetches--;
+		return false;
+	}
 	if (d->image == FAKE_IMAGE_NONE)
 		refuse(fd, WIRE_FETCH, WIRE_UNSUPPORTED, tag);
 	else if (request->timeout_ms > 0)
@@ -226,6 +231,7 @@ static void handle_fetch(
 		reply(fd, WIRE_FETCH, WIRE_KEEP, tag, &fetch, sizeof(fetch));
 	else
 		reply_fetch(d, fd, tag);
+	return true;
 }
 
 static void handle_genfile(struct fake_daemon *d, int fd, uint32_t tag)
@@ -281,7 +287,7 @@ static bool handle(struct fake_daemon *d, int fd, unsigned op, uint32_t tag,
 	else if (op == WIRE_WATCH)
 		wait_for_generation(d, fd, op, tag, request->generation);
 	else if (op == WIRE_FETCH)
-		handle_fetch(d, fd, tag, request);
+		return handle_fetch(d, fd, tag, request);
 	else if (op == WIRE_GENFILE)
 		handle_genfile(d, fd, tag);
 	else if (d->generation == 0)

@@ -63,6 +63,7 @@ struct fake_daemon {
 	unsigned change_on_page; /* the generation goes while this page is asked for, counted from 1
 				  */
 	unsigned cut_on_page; /* the connection ends instead of this page */
+	unsigned n_cut_fetches; /* so many connections end instead of bringing a descriptor */
 };
 
 void fake_daemon_init(struct fake_daemon *daemon); /* a directory, no socket yet */

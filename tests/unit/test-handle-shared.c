@@ -207,6 +207,39 @@ static void hostile_generation_files_do_no_harm(void **state)
 	}
 }
 
+/* One death over a descriptor is the daemon's, which may have been restarted. */
+static void a_daemon_that_dies_over_a_descriptor_costs_no_shared_memory(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg;
+
+	fake_daemon_set(d, n_cut_fetches, 1);
+	cfg = open_now(d);
+	assert_false(cfg->follow.is_over_socket);
+	assert_int_equal(d->n_lists, 0);
+	ccfg_close(cfg);
+}
+
+/* Over the socket as long as they are the end of every connection, and no longer. */
+static void descriptors_that_kill_the_connection_are_done_without(void **state)
+{
+	struct fake_daemon *d = *state;
+	ccfg *cfg;
+
+	fake_daemon_set(d, n_cut_fetches, 1000);
+	cfg = open_now(d);
+	assert_true(cfg->follow.is_over_socket);
+	fake_daemon_put(d, "db/pool", "8");
+	assert_true(comes_to(cfg, "db/pool", "8"));
+	fake_daemon_stop(d);
+	fake_daemon_set(d, n_cut_fetches, 0);
+	fake_daemon_start(d);
+	fake_daemon_put(d, "db/pool", "9");
+	assert_true(comes_to(cfg, "db/pool", "9"));
+	assert_false(cfg->follow.is_over_socket);
+	ccfg_close(cfg);
+}
+
 /* A file that only a daemon in another life had must not stand for the one of now. */
 static void daemons_without_a_lasting_file_are_followed(void **state)
 {
@@ -310,6 +343,8 @@ int main(void)
 		TEST(other_versions_are_read_over_the_socket),
 		TEST(hostile_images_do_no_harm),
 		TEST(hostile_generation_files_do_no_harm),
+		TEST(a_daemon_that_dies_over_a_descriptor_costs_no_shared_memory),
+		TEST(descriptors_that_kill_the_connection_are_done_without),
 		TEST(daemons_without_a_lasting_file_are_followed),
 		TEST(what_takes_the_number_during_a_wait_is_not_read_from),
 		TEST(a_manual_handle_looks_without_waiting),
