@@ -192,16 +192,3 @@ void log_event(enum log_level level, const struct log_about *about, const char *
 	va_end(args);
 	errno = saved;
 }
-
-void log_message(enum log_level level, const char *format, ...)
-{
-	int saved = errno;
-	va_list args;
-
-	if (level > highest)
-		return;
-	va_start(args, format);
-	say(level, NULL, format, args);
-	va_end(args);
-	errno = saved;
-}

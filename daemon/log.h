@@ -53,11 +53,11 @@ struct log_pace {
 /* At a loop_now() time; false: this one is left out. */
 bool log_pace_take(struct log_pace *pace, uint64_t now);
 
+/* about NULL: nothing that a machine asks for. */
 void log_event(enum log_level level, const struct log_about *about, const char *format, ...)
 	PRINTF_FORMAT(3, 4);
-void log_message(enum log_level level, const char *format, ...) PRINTF_FORMAT(2, 3);
 
-#define log_error(...) log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
-#define log_warning(...) log_message(LOG_LEVEL_WARNING, __VA_ARGS__)
-#define log_info(...) log_message(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...) log_message(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_error(...) log_event(LOG_LEVEL_ERROR, NULL, __VA_ARGS__)
+#define log_warning(...) log_event(LOG_LEVEL_WARNING, NULL, __VA_ARGS__)
+#define log_info(...) log_event(LOG_LEVEL_INFO, NULL, __VA_ARGS__)
+#define log_debug(...) log_event(LOG_LEVEL_DEBUG, NULL, __VA_ARGS__)

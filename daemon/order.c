@@ -302,18 +302,6 @@ static int make_note(
 	return 0;
 }
 
-static char *copy(const char *data, size_t len)
-{
-	char *bytes = malloc(len + 1);
-
-	if (!bytes)
-		return NULL;
-	if (len > 0)
-		memcpy(bytes, data, len);
-	bytes[len] = '\0';
-	return bytes;
-}
-
 /* The request is gone when the turn ends. */
 static int keep(struct order *order, const struct wire_request *request)
 {
@@ -322,8 +310,8 @@ static int keep(struct order *order, const struct wire_request *request)
 
 	if (r < 0)
 		return r;
-	order->key = copy(request->key, request->key_len);
-	order->value = copy(request->value, request->value_len);
+	order->key = pin_copy(request->key, request->key_len);
+	order->value = pin_copy(request->value, request->value_len);
 	if (!order->key || !order->value)
 		return -ENOMEM;
 	order->key_len = request->key_len;

@@ -40,7 +40,7 @@ static int compare(const struct pin *pin, const char *key, size_t key_len)
 	return key_compare(pin->key, pin->key_len, key, key_len);
 }
 
-static void *copy(const void *data, size_t len)
+char *pin_copy(const char *data, size_t len)
 {
 	char *bytes = malloc(len + 1);
 
@@ -63,8 +63,8 @@ int pins_override(struct pins *pins, const char *key, size_t key_len, const char
 	pin = calloc(1, sizeof(*pin));
 	if (!pin)
 		return -ENOMEM;
-	pin->key = copy(key, key_len);
-	pin->value = copy(value, value_len);
+	pin->key = pin_copy(key, key_len);
+	pin->value = pin_copy(value, value_len);
 	if (!pin->key || !pin->value) {
 		free(pin->key);
 		free(pin->value);

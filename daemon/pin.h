@@ -21,6 +21,9 @@ struct pin { /* an override */
 	size_t key_len, value_len;
 };
 
+/* Of a key or a value, with a NUL behind. NULL: no memory. */
+char *pin_copy(const char *data, size_t len);
+
 struct pins {
 	bool is_frozen;
 	struct pin_note frozen;

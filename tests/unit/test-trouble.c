@@ -11,36 +11,21 @@
 static char lines[8][400];
 static unsigned n_lines;
 
-static PRINTF_FORMAT(2, 0) void keep_line(enum log_level level, const char *format, va_list args)
+void log_event(enum log_level level, const struct log_about *about, const char *format, ...)
 {
 	static const char *const names[] = { "error: ", "warning: ", "info: " };
+	va_list args;
 	int len;
 
+	assert_true(!about || about->id);
 	if (level == LOG_LEVEL_DEBUG)
 		return;
 	assert_true(n_lines < ARRAY_SIZE(lines));
 	len = snprintf(lines[n_lines], sizeof(lines[0]), "%s", names[level]);
+	va_start(args, format);
 	vsnprintf(lines[n_lines] + len, sizeof(lines[0]) - (size_t)len, format, args);
+	va_end(args);
 	n_lines++;
-}
-
-void log_message(enum log_level level, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	keep_line(level, format, args);
-	va_end(args);
-}
-
-void log_event(enum log_level level, const struct log_about *about, const char *format, ...)
-{
-	va_list args;
-
-	assert_non_null(about->id);
-	va_start(args, format);
-	keep_line(level, format, args);
-	va_end(args);
 }
 
 struct fixture {
