@@ -3,6 +3,7 @@ reads go on. Faults are put under real system calls of the real daemon by strace
 
 import errno
 import os
+import random
 import re
 import shutil
 import signal
@@ -342,6 +343,84 @@ def test_power_cut(serving, tree, service_name, prefix):
     serving.wait_value(service_name, "a", "newest")
     wait_backup(serving, service_name)
     assert not temporary_files(serving)
+
+
+# What a batch calls, by the first letters: each file's content, the whole, each file's names, the whole. In between a
+# service by itself, or a text.
+BATCH = re.compile("(?:(?:ws)+s+S(?:lrr)+S|wf(?:lrf)?rf)*")
+LETTERS = {"writev": "w", "sync_file_range": "s", "syncfs": "S", "linkat": "l", "renameat": "r", "fsync": "f"}
+
+
+class Disk:
+    """What the state directory has of one of many services: before a write and after it."""
+
+    def __init__(self, running, service):
+        self.path = backup_path(running, service)
+        self.history = running.state / "history" / service
+        self.old = self.path.read_bytes()
+
+    def written(self):
+        self.new = self.path.read_bytes()
+        self.entry = max(self.history.iterdir())
+        assert self.entry.read_bytes() == self.new != self.old
+
+    def leave(self, number, content, named, link):
+        """As a cut may: what the temporary name has (None: nothing), what the name means, which name the link has."""
+        for leftover in self.entry, self.history / ".writing":
+            leftover.unlink(missing_ok=True)
+        temporary = self.path.with_name(f".writing-{number}")
+        files = {self.path: named, temporary: content}
+        if link:
+            files[self.history / link] = self.new
+        for path, data in files.items():
+            if data is not None:
+                path.write_bytes(data)
+                path.chmod(0o600)
+
+
+@pytest.mark.parametrize("synced", [False, True], ids=["contents", "names"])
+def test_power_cut_while_many_are_written(many, tree, synced):
+    """Fault 36: where in a batch the power goes. Before the first syncfs any temporary file is there, whole or not; behind it
+    contents are, and of each service by itself any of its three names."""
+    disks = {name: Disk(many, name) for name in many.names}
+    tracer = trace(many, "-e", "trace=" + ",".join(LETTERS))
+    tree.put("config/common/a", "new")
+    for name in many.names:
+        many.wait_value(name, "a", "new")
+        wait_backup(many, name, 10)
+    release(tracer)
+    log = (many.tmp_path / "strace").read_text()
+    calls = "".join(LETTERS[call] for call in re.findall(r"^(?:\d+ +)?(\w+)\(", log, re.MULTILINE))
+    assert "S" in calls and BATCH.fullmatch(calls), calls
+    many.kill9()
+    away(tree)
+    for disk in disks.values():
+        disk.written()
+    pick = random.Random(36)
+    for _ in range(4):
+        expected = {}
+        for number, (name, disk) in enumerate(disks.items()):
+            if synced:
+                is_named = pick.choice([False, True])
+                state = (None if is_named else disk.new, disk.new if is_named else disk.old,
+                         pick.choice([None, ".writing", disk.entry.name]))
+            else:
+                unsynced = [None, b"", disk.new[:100], bytes(len(disk.new)), disk.new]
+                state = pick.choice(unsynced), disk.old, None
+            disk.leave(number, *state)
+            expected[name] = "new" if state[1] == disk.new else "old"
+        many.start()
+        assert {name: many.get(name, "a", timeout=2) for name in many.names} == expected
+        assert "its backup" not in many.log() and "damaged" not in many.log()
+        assert not [path for path in temporary_files(many) if "history" not in path.parts], "what was begun is removed"
+        many.kill9()
+    back(tree)
+    many.start()
+    tree.put("config/common/a", "newest")
+    for name in many.names:
+        many.wait_value(name, "a", "newest")
+        wait_backup(many, name, 10)
+    assert not temporary_files(many)
 
 
 @pytest.mark.parametrize("days", [-1, 1])
