@@ -115,11 +115,42 @@ static void the_corpus_is_judged_by_its_names(void **state)
 	corpus_each("backup", 8, 30, judge, *state);
 }
 
+static void must_be_refused(
+	const struct fixture *f, const char *name, const uint8_t *data, size_t size, size_t at)
+{
+	put(f, data, size);
+	if (as_the_library(f) != 0)
+		fail_msg("the library believes %s, damaged at %zu", name, at);
+	if (as_the_daemon(f) != 0)
+		fail_msg("the daemon believes %s, damaged at %zu", name, at);
+}
+
+/* Cut in front of each byte, and with a bit of it flipped. */
+static void damage(const char *name, const uint8_t *data, size_t size, bool is_good, void *userdata)
+{
+	uint8_t *copy = is_good ? test_copy(data, size) : NULL;
+
+	for (size_t at = 0; is_good && at < size; at++) {
+		must_be_refused(userdata, name, data, at, at);
+		copy[at] ^= (uint8_t)(1u << at % 8);
+		must_be_refused(userdata, name, copy, size, at);
+		copy[at] = data[at];
+	}
+	free(copy);
+}
+
+static void a_file_damaged_at_any_offset_is_not_believed(void **state)
+{
+	corpus_each("backup", 8, 30, damage, *state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			the_corpus_is_judged_by_its_names, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_file_damaged_at_any_offset_is_not_believed, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
