@@ -77,11 +77,14 @@ bool key_is_utf8(const char *text, size_t len)
 		uint64_t eight;
 		size_t n;
 
-		/* Nearly all keys and values are ASCII: eight bytes at a time. */
-		if (end - p >= (ptrdiff_t)sizeof(eight)) {
-			memcpy(&eight, p, sizeof(eight));
+		/* Nearly all keys and values are ASCII: eight bytes at a time, the last ones
+		 * together with some that have been looked at. */
+		if (len >= sizeof(eight)) {
+			const unsigned char *at = MIN(p, end - sizeof(eight));
+
+			memcpy(&eight, at, sizeof(eight));
 			if ((eight & UINT64_C(0x8080808080808080)) == 0) {
-				p += sizeof(eight);
+				p = at + sizeof(eight);
 				continue;
 			}
 		}

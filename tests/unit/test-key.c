@@ -109,6 +109,23 @@ static void utf8_is_what_unicode_says_it_is(void **state)
 	}
 }
 
+/* Eight bytes are looked at together. */
+static void utf8_is_checked_up_to_the_last_byte(void **state)
+{
+	char text[32];
+
+	(void)state;
+	for (size_t len = 2; len < sizeof(text); len++)
+		for (size_t at = 0; at < len; at++) {
+			memset(text, 'a', sizeof(text));
+			assert_true(key_is_utf8(text, len));
+			text[at] = '\xc3';
+			assert_false(key_is_utf8(text, len));
+			text[at + 1] = '\xa9';
+			assert_int_equal(key_is_utf8(text, len), at + 1 < len);
+		}
+}
+
 static void keys_are_in_byte_order(void **state)
 {
 	static const struct {
@@ -194,6 +211,7 @@ int main(void)
 		cmocka_unit_test(a_service_name_has_at_most_64_bytes),
 		cmocka_unit_test(a_key_is_text_of_1_to_4096_bytes),
 		cmocka_unit_test(utf8_is_what_unicode_says_it_is),
+		cmocka_unit_test(utf8_is_checked_up_to_the_last_byte),
 		cmocka_unit_test(keys_are_in_byte_order),
 		cmocka_unit_test(escaping_leaves_text_and_shows_control_bytes),
 		cmocka_unit_test(escaping_cuts_with_dots_between_characters),
