@@ -236,16 +236,19 @@ static int work_on_restore(struct service *service)
 {
 	uint64_t end = loop_now() + RESTORE_BUDGET_USEC;
 	struct snapshot *snapshot;
+	bool has_news;
 	int r;
 
 	do {
 		r = restore_step(service->restore);
 		snapshot = restore_take(service->restore);
+		has_news = snapshot;
 		if (snapshot && service_pin_is_other(service, snapshot))
 			snapshot_unref(snapshot);
 		else if (snapshot)
 			adopt(service, snapshot);
-	} while (r > 0 && loop_now() < end);
+		/* Who waits for it is told first. */
+	} while (r > 0 && !has_news && loop_now() < end);
 	if (r > 0)
 		return loop_timer_arm(service->restore_timer, 0);
 	return end_restore(service);

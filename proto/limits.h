@@ -196,7 +196,8 @@
 #define LIMIT_BACKUP_STUCK_USEC 10000000 /* a stop waits this long for a disk that is stuck, */
 #define LIMIT_BACKUP_STOP_USEC 60000000 /* and for one that is slow: TimeoutStopSec= is 90 s */
 #define LIMIT_SNAPSHOT_FREE (4u << 20) /* freed on a thread of its own: 1 ms */
-#define LIMIT_BACKUP_SLICE (1u << 20) /* read, hashed and copied in one turn: under 1 ms */
+#define LIMIT_BACKUP_SLICE                                                                         \
+	(256u << 10) /* read, hashed and copied in one go: what fits the cache next to a core */
 #define LIMIT_AWAITED_USEC 60000000 /* clients of the daemon before come back in this time */
 #define LIMIT_BACKUP_LIST (128u << 20) /* names of services in use; a million of the longest */
 #define DEFAULT_KEEP 8 /* generations of a service that can be gone back to */
