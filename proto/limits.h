@@ -98,8 +98,7 @@
 #define LIMIT_JSON_SLACK (4u << 20) /* a token: a key of 300 kB (txn) in \u00XX, and spaces */
 #define LIMIT_PACE_BURST 2 /* wake-ups without change that cost nothing */
 #define LIMIT_STORM_BURST 8 /* changes that came at once before polls wait for each other */
-#define LIMIT_STORM_USEC 100000 /* and no longer than this: a tenth of what a last value may take  \
-				 */
+#define LIMIT_STORM_USEC 100000 /* and at most this: a tenth of what a last value may take */
 #define LIMIT_READERS_USEC 500 /* between a change and the next poll: readers take it meanwhile */
 #define LIMIT_PACE_FIRST_USEC 1000000 /* then one in this time, */
 #define LIMIT_PACE_MAX_USEC 15000000 /* growing to this: an absent prefix wakes on every write */

@@ -78,7 +78,9 @@ static void make_image(struct service *service)
 
 	record.value_len = (uint32_t)snprintf(value, sizeof(value), "%u", service->round);
 	assert_int_equal(records_append(&records, &record), 0);
-	assert_int_equal(image_build(&records, 0, &service->image, &service->job.image_size), 0);
+	assert_int_equal(image_build(&records, 1 + service->round, &service->image,
+				 &service->job.image_size),
+		0);
 	service->job.image = service->image;
 	service->job.footer.generation = le64_of(100 + service->round);
 	records_done(&records);
