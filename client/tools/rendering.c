@@ -50,7 +50,7 @@ static bool is_env_value(const struct ccfg_entry *entry)
 
 static int make_env(const ccfg_view *view, struct output *output, char trouble[TROUBLE])
 {
-	struct variables variables = { .keys = "", .prefix = "" };
+	struct variables variables = { .keys = "", .prefix = "", .takes_all = true };
 	struct ccfg_entry entry = { .size = sizeof(entry) };
 	char name[ENVNAME_SIZE];
 	size_t cursor = 0;

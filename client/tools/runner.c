@@ -266,9 +266,9 @@ static void say_left_behind(struct runner *runner, unsigned n)
 		runner->kill_at = clock_after_usec(runner->plan.stop_usec);
 	if (!runner->is_draining)
 		message_fail(runner->plan.name, EXIT_DONE,
-			"the command has left %u processes behind: ending them; a command stays in "
+			"the command has left %u process%s behind: ending %s; a command stays in "
 			"the foreground here",
-			n);
+			n, n == 1 ? "" : "es", n == 1 ? "it" : "them");
 	runner->is_draining = true;
 }
 

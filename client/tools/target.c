@@ -69,8 +69,9 @@ int target_look(struct target *target)
 	std_closep(&target->folder);
 	target->folder = folder_of(target->path);
 	if (target->folder < 0)
-		return fail(
-			target, target->folder, "%s: %s", target->path, strerror(-target->folder));
+		return fail(target, target->folder,
+			"%s: %s: give a path in a directory that is there", target->path,
+			strerror(-target->folder));
 	return check(target);
 }
 

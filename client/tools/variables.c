@@ -82,11 +82,11 @@ static int check_clashes(struct variables *v)
 		if (compare(a, b) != 0)
 			continue;
 		snprintf(v->trouble, sizeof(v->trouble),
-			"keys %s and %s would both be variable %.*s: leave one of them out with "
-			"--keys, or rename it",
+			"keys %s and %s would both be variable %.*s: %srename one of them",
 			key_escape(a->key, a->key_len, first, sizeof(first)),
 			key_escape(b->key, b->key_len, second, sizeof(second)),
-			(int)MIN(a->name_len, (size_t)128), a->word);
+			(int)MIN(a->name_len, (size_t)128), a->word,
+			v->takes_all ? "" : "leave one of them out with --keys, or ");
 		return -EEXIST;
 	}
 	return 0;
@@ -146,5 +146,5 @@ void variables_done(struct variables *v)
 		free(v->own[i].word);
 	free(v->own);
 	free(v->words);
-	*v = (struct variables){ .keys = v->keys, .prefix = v->prefix };
+	*v = (struct variables){ .keys = v->keys, .prefix = v->prefix, .takes_all = v->takes_all };
 }

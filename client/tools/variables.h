@@ -11,6 +11,7 @@ struct variable;
 struct variables {
 	const char *keys; /* only keys that start with this */
 	const char *prefix; /* in front of every name */
+	bool takes_all; /* there is no --keys */
 	char **words; /* "NAME=value", NULL behind the last; as execve() takes them */
 	struct variable *own; /* those of keys, by name; their texts are in `words` */
 	size_t n_own;

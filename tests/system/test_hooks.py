@@ -208,6 +208,7 @@ def test_what_does_not_go_into_a_format_leaves_the_file(served, tmp_path, words,
     done = served.cli("render", "--once", *[word.format(tmp_path / "template") for word in words], served.name,
                       tmp_path / "file")
     assert done.returncode == 5 and said in one_line(done.stderr)
+    assert "--keys" not in one_line(done.stderr), "an option that it does not have"
     assert (tmp_path / "file").read_text() == "old"
 
 
