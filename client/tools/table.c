@@ -12,6 +12,7 @@
 
 #define TEXT_SIZE 256
 #define CELL_SIZE 32
+#define MOMENT_SIZE 64 /* a word and a time */
 #define N_CELLS 4
 #define CELL_WIDTH 9 /* with the space in front */
 #define STATE_WIDTH 10 /* likewise */
@@ -338,7 +339,7 @@ static void print_error(
 }
 
 /* " since 1970-01-01 00:00:05"; "" when it is not known. */
-static const char *moment(const char *word, const char *seconds, char buf[2 * CELL_SIZE])
+static const char *moment(const char *word, const char *seconds, char buf[MOMENT_SIZE])
 {
 	time_t at = (time_t)strtod(seconds, NULL);
 	char text[CELL_SIZE];
@@ -346,7 +347,7 @@ static const char *moment(const char *word, const char *seconds, char buf[2 * CE
 
 	buf[0] = '\0';
 	if (at > 0 && localtime_r(&at, &tm) && strftime(text, sizeof(text), "%F %T", &tm) > 0)
-		snprintf(buf, 2 * CELL_SIZE, " %s %s", word, text);
+		snprintf(buf, MOMENT_SIZE, " %s %s", word, text);
 	return buf;
 }
 
@@ -354,7 +355,7 @@ static void print_frozen(
 	struct output *output, const struct table_style *style, const struct service *service)
 {
 	bool has_reason = service->frozen_reason[0] != '\0';
-	char since[2 * CELL_SIZE], until[2 * CELL_SIZE];
+	char since[MOMENT_SIZE], until[MOMENT_SIZE];
 
 	print_trouble_line(output, style,
 		"frozen by %s%s%s%s%s; to take changes again: consulcfg-thaw %s",
@@ -377,7 +378,7 @@ static void print_overrides(
 		n, service->name);
 	for (unsigned i = 0; i < n_shown; i++) {
 		const struct override *o = &service->overridden[i];
-		char since[2 * CELL_SIZE], until[2 * CELL_SIZE];
+		char since[MOMENT_SIZE], until[MOMENT_SIZE];
 
 		print_trouble_line(output, style, "%s: by %s%s%s%s%s", o->key, o->by,
 			moment("since", o->since, since), moment("until", o->until, until),
