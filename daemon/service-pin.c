@@ -1,6 +1,7 @@
 #include "daemon/service-pin.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "daemon/backup-pins.h"
 #include "daemon/log.h"
@@ -8,6 +9,22 @@
 #include "daemon/service-backup.h"
 #include "daemon/service-publish.h"
 #include "daemon/services.h"
+
+#define NOTE_TEXT (LIMIT_PIN_BY + 32 + LIMIT_PIN_REASON)
+
+/* "uid 0 until 2026-01-31 12:00:00: why", as consulcfg-status has it. */
+static const char *text_of(const struct pin_note *note, char buf[NOTE_TEXT])
+{
+	time_t end = (time_t)(note->until / USEC_PER_SEC);
+	char until[32] = "";
+	struct tm tm;
+
+	if (note->until != 0 && localtime_r(&end, &tm))
+		strftime(until, sizeof(until), " until %Y-%m-%d %H:%M:%S", &tm);
+	snprintf(buf, NOTE_TEXT, "%s%s%s%s", note->by, until, note->reason[0] != '\0' ? ": " : "",
+		note->reason);
+	return buf;
+}
 
 /* --- on the disk ------------------------------------------------------------------------- */
 
@@ -122,6 +139,7 @@ static int start(struct service *service)
 void service_pin_load(struct service *service)
 {
 	struct snapshot *snapshot = backup_pins_load(service->backups, service->name);
+	char note[NOTE_TEXT];
 	int r;
 
 	if (!snapshot)
@@ -143,9 +161,7 @@ void service_pin_load(struct service *service)
 			ABOUT(LOG_SERVICE_FROZEN, .service = service->name,
 				.state = wire_state_name(WIRE_FROZEN),
 				.by = service->pins->frozen.by),
-			"%s: frozen by %s%s%s", service->name, service->pins->frozen.by,
-			service->pins->frozen.reason[0] != '\0' ? ": " : "",
-			service->pins->frozen.reason);
+			"%s: frozen by %s", service->name, text_of(&service->pins->frozen, note));
 	if (service->pins->n_overrides > 0)
 		log_event(LOG_LEVEL_WARNING, ABOUT(LOG_SERVICE_OVERRIDE, .service = service->name),
 			"%s: %u key%s of operators", service->name, service->pins->n_overrides,
@@ -256,6 +272,7 @@ int service_pin_freeze(
 	struct service *service, struct snapshot *snapshot, const struct pin_note *note)
 {
 	uint64_t generation = snapshot->generation;
+	char text[NOTE_TEXT];
 	int r = start(service);
 
 	if (r < 0) {
@@ -270,9 +287,8 @@ int service_pin_freeze(
 		ABOUT(LOG_SERVICE_FROZEN, .service = service->name,
 			.state = wire_state_name(WIRE_FROZEN), .by = note->by,
 			.generation = generation),
-		"%s: frozen at generation %llu by %s%s%s", service->name,
-		(unsigned long long)generation, note->by, note->reason[0] != '\0' ? ": " : "",
-		note->reason);
+		"%s: frozen at generation %llu by %s", service->name,
+		(unsigned long long)generation, text_of(note, text));
 	save(service);
 	arm(service);
 	service_publish_instead(service, snapshot);
@@ -293,6 +309,7 @@ int service_pin_thaw(struct service *service, const char *by)
 int service_pin_override(struct service *service, const char *key, size_t key_len,
 	const char *value, size_t value_len, const struct pin_note *note)
 {
+	char text[NOTE_TEXT];
 	int r = start(service);
 
 	if (r == 0)
@@ -302,8 +319,8 @@ int service_pin_override(struct service *service, const char *key, size_t key_le
 	log_event(LOG_LEVEL_WARNING,
 		ABOUT(LOG_SERVICE_OVERRIDE, .service = service->name, .by = note->by, .key = key,
 			.key_len = key_len),
-		"%s: %.*s has another value by %s%s%s", service->name, (int)key_len, key, note->by,
-		note->reason[0] != '\0' ? ": " : "", note->reason);
+		"%s: %.*s has another value by %s", service->name, (int)key_len, key,
+		text_of(note, text));
 	take_effect(service, false);
 	return 0;
 }

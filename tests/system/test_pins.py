@@ -181,12 +181,16 @@ def test_freeze_to(told, service_name, target):
 
 
 def test_freeze_ends_by_itself(told, service_name):
-    told.cli("freeze", "--for", "1s", service_name, "previous", check=True)
+    told.cli("freeze", "--for", "1s", "--reason", "bad push", service_name, "previous", check=True)
     assert told.get(service_name, "a") == "2"
     assert told.service(service_name)["frozen"]["until"] > time.time() - 5
     told.wait_value(service_name, "a", "3", 5)
     told.wait_state(service_name, "live")
     told.wait_log("its freeze is over")
+    until = r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.search(rf"frozen at generation {told.numbers[1]} by uid \d+ {until}: bad push\n", told.log())
+    told.cli("override", "--for", "1h", "--reason", "incident", service_name, "a=x", check=True)
+    assert re.search(rf"a has another value by uid \d+ {until}: incident\n", told.log())
 
 
 def test_freeze_that_ended_while_the_daemon_was_stopped_is_over(told, service_name):
