@@ -17,6 +17,7 @@
 struct fixture {
 	char path[64]; /* of a runtime directory */
 	struct state_directory directory;
+	unsigned n_damaged; /* offsets */
 };
 
 static int set_up(void **state)
@@ -128,20 +129,26 @@ static void must_be_refused(
 /* Cut in front of each byte, and with a bit of it flipped. */
 static void damage(const char *name, const uint8_t *data, size_t size, bool is_good, void *userdata)
 {
-	uint8_t *copy = is_good ? test_copy(data, size) : NULL;
+	bool is_wanted = is_good && std_streq(name, "ok-one.bin"); /* each takes a second */
+	uint8_t *copy = is_wanted ? test_copy(data, size) : NULL;
+	struct fixture *f = userdata;
 
-	for (size_t at = 0; is_good && at < size; at++) {
-		must_be_refused(userdata, name, data, at, at);
+	for (size_t at = 0; is_wanted && at < size; at++) {
+		must_be_refused(f, name, data, at, at);
 		copy[at] ^= (uint8_t)(1u << at % 8);
-		must_be_refused(userdata, name, copy, size, at);
+		must_be_refused(f, name, copy, size, at);
 		copy[at] = data[at];
+		f->n_damaged++;
 	}
 	free(copy);
 }
 
 static void a_file_damaged_at_any_offset_is_not_believed(void **state)
 {
-	corpus_each("backup", 8, 30, damage, *state);
+	struct fixture *f = *state;
+
+	corpus_each("backup", 8, 30, damage, f);
+	assert_true(f->n_damaged > sizeof(struct backup_footer));
 }
 
 int main(void)
