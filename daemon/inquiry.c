@@ -1,5 +1,5 @@
 /*
- * Invariant: an inquiry that is under way has both sets, and either an armed timer or a fetch.
+ * Invariant: an inquiry that has not called back has either an armed timer or a fetch.
  */
 #include "daemon/inquiry.h"
 
@@ -9,16 +9,11 @@
 
 struct inquiry {
 	struct agent *agent;
-	const char *prefix;
-	inquiry_fn fn;
-	void *userdata;
+	struct inquiry_query query;
 	struct loop_timer *timer; /* between slices */
 	uint64_t timer_at;
 	struct fetch *fetch;
-	struct kvset *held, *fresh;
 	struct consul_loss loss;
-	enum agent_pool pool;
-	bool is_confirmed;
 	unsigned n_asked;
 	bool is_hidden, is_unclear; /* of a key that was asked for */
 	uint64_t index; /* the lowest of their answers */
@@ -26,19 +21,19 @@ struct inquiry {
 
 static void conclude(struct inquiry *inquiry, enum inquiry_finding finding)
 {
-	inquiry_stop(inquiry);
-	inquiry->fn(finding, inquiry->userdata);
+	inquiry->query.fn(finding, inquiry->index, inquiry->query.userdata);
 }
 
 static void on_answer(struct fetch_answer *answer, void *userdata);
 
 static void ask(struct inquiry *inquiry)
 {
-	const struct records *records = &inquiry->held->records;
+	const struct inquiry_query *asked = &inquiry->query;
+	const struct records *records = &asked->held->records;
 	struct fetch_query query = {
-		.pool = inquiry->pool == AGENT_READS ? agent_pool_for_read(inquiry->agent)
-						     : inquiry->pool,
-		.prefix = inquiry->prefix,
+		.pool = asked->pool == AGENT_READS ? agent_pool_for_read(inquiry->agent)
+						   : asked->pool,
+		.prefix = asked->prefix,
 		.fn = on_answer,
 		.userdata = inquiry,
 	};
@@ -90,31 +85,34 @@ static void count(void *userdata)
 		loop_timer_arm(inquiry->timer, 0);
 	} else if (!consul_loss_is_suspicious(&inquiry->loss)) {
 		conclude(inquiry, INQUIRY_HARMLESS);
-	} else if (!inquiry->is_confirmed) {
+	} else if (!inquiry->query.is_confirmed) {
 		conclude(inquiry, INQUIRY_SUSPICIOUS);
 	} else {
 		ask(inquiry);
 	}
 }
 
-int inquiry_new(struct agent *agent, const char *prefix, inquiry_fn fn, void *userdata,
-	struct inquiry **ret_inquiry)
+int inquiry_begin(
+	struct agent *agent, const struct inquiry_query *query, struct inquiry **ret_inquiry)
 {
 	struct inquiry *inquiry = calloc(1, sizeof(*inquiry));
 	int r;
 
 	if (!inquiry)
 		return -ENOMEM;
-	inquiry->agent = agent;
-	inquiry->prefix = prefix;
-	inquiry->fn = fn;
-	inquiry->userdata = userdata;
 	r = loop_timer_new(agent->loop, count, inquiry, &inquiry->timer);
 	if (r < 0) {
 		free(inquiry);
 		return r;
 	}
+	inquiry->agent = agent;
+	inquiry->query = *query;
+	kvset_ref(query->held);
+	kvset_ref(query->fresh);
+	inquiry->index = UINT64_MAX;
+	consul_loss_init(&inquiry->loss, query->held, query->fresh);
 	*ret_inquiry = inquiry;
+	count(inquiry);
 	return 0;
 }
 
@@ -122,38 +120,12 @@ struct inquiry *inquiry_free(struct inquiry *inquiry)
 {
 	if (!inquiry)
 		return NULL;
-	inquiry_stop(inquiry);
+	fetch_cancel(inquiry->fetch);
 	loop_timer_free(inquiry->timer);
+	kvset_unref(inquiry->query.held);
+	kvset_unref(inquiry->query.fresh);
 	free(inquiry);
 	return NULL;
-}
-
-void inquiry_begin(struct inquiry *inquiry, enum agent_pool pool, struct kvset *held,
-	struct kvset *fresh, bool is_confirmed)
-{
-	inquiry_stop(inquiry);
-	inquiry->held = kvset_ref(held);
-	inquiry->fresh = kvset_ref(fresh);
-	inquiry->pool = pool;
-	inquiry->is_confirmed = is_confirmed;
-	inquiry->n_asked = 0;
-	inquiry->is_hidden = inquiry->is_unclear = false;
-	inquiry->index = UINT64_MAX;
-	consul_loss_init(&inquiry->loss, held, fresh);
-	count(inquiry);
-}
-
-void inquiry_stop(struct inquiry *inquiry)
-{
-	inquiry->fetch = fetch_cancel(inquiry->fetch);
-	loop_timer_disarm(inquiry->timer);
-	inquiry->held = kvset_unref(inquiry->held);
-	inquiry->fresh = kvset_unref(inquiry->fresh);
-}
-
-uint64_t inquiry_index(const struct inquiry *inquiry)
-{
-	return inquiry->index;
 }
 
 uint64_t inquiry_due_at(const struct inquiry *inquiry)

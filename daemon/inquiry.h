@@ -26,25 +26,25 @@ enum inquiry_finding {
 	INQUIRY_UNCLEAR,
 };
 
-/* Once for each inquiry_begin() unless stopped, maybe from within it. The inquiry is over then. */
-typedef void (*inquiry_fn)(enum inquiry_finding finding, void *userdata);
-
 struct inquiry;
 
-int inquiry_new(struct agent *agent, const char *prefix, inquiry_fn fn, void *userdata,
-	struct inquiry **ret_inquiry);
+/* Once, maybe from within inquiry_begin(): free it first, it has no more to say. index: of
+ * INQUIRY_DELETED: the store was at this index, or above, when it had none of the keys. */
+typedef void (*inquiry_fn)(enum inquiry_finding finding, uint64_t index, void *userdata);
+
+struct inquiry_query {
+	enum agent_pool pool; /* AGENT_READS: whichever a read gets through soonest */
+	const char *prefix; /* outlives the inquiry */
+	struct kvset *held, *fresh; /* are referenced */
+	bool is_confirmed; /* only then keys are asked for */
+	inquiry_fn fn;
+	void *userdata;
+};
+
+/* *ret_inquiry is set before it calls back. 0, -ENOMEM. */
+int inquiry_begin(
+	struct agent *agent, const struct inquiry_query *query, struct inquiry **ret_inquiry);
 struct inquiry *inquiry_free(struct inquiry *inquiry);
-
-/*
- * References both sets. Keys are asked for only when the answer is confirmed, in `pool`, where
- * AGENT_READS is whichever pool a read gets through soonest.
- */
-void inquiry_begin(struct inquiry *inquiry, enum agent_pool pool, struct kvset *held,
-	struct kvset *fresh, bool is_confirmed);
-void inquiry_stop(struct inquiry *inquiry);
-
-/* Of INQUIRY_DELETED: the store was at this index, or above, when it had none of the keys. */
-uint64_t inquiry_index(const struct inquiry *inquiry);
 
 /* loop_now() time by which something must happen. */
 uint64_t inquiry_due_at(const struct inquiry *inquiry);

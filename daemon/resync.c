@@ -23,7 +23,7 @@ struct resync {
 	uint64_t timer_at, started_at;
 	struct kvset *plain, *fresh; /* what the two reads said */
 	struct kvset *seen; /* the contents they were compared with */
-	struct inquiry *inquiry; /* after what they lack */
+	struct inquiry *inquiry; /* after what they lack; NULL: none is under way */
 	struct consul_backoff backoff;
 };
 
@@ -112,6 +112,41 @@ static bool is_outdated(const struct resync *resync)
 	return !kvset_same(resync->seen, resync->tree->content);
 }
 
+static void on_finding(enum inquiry_finding finding, uint64_t index, void *userdata)
+{
+	struct resync *resync = userdata;
+
+	resync->inquiry = inquiry_free(resync->inquiry);
+	if (is_outdated(resync))
+		resync_schedule(resync);
+	else if (finding == INQUIRY_HIDDEN)
+		hold(resync, TREE_ACCESS_LOST, consul_words_access_lost);
+	else if (finding == INQUIRY_UNCLEAR)
+		hold(resync, TREE_UNCLEAR, consul_words_unclear);
+	else if (finding == INQUIRY_DELETED &&
+		 consul_is_lost_store(resync->tree, resync->fresh, index))
+		hold(resync, TREE_DATA_LOST, consul_words_data_lost);
+	else
+		repair(resync);
+}
+
+static void examine(struct resync *resync)
+{
+	const struct inquiry_query query = {
+		.pool = AGENT_RESYNCS,
+		.prefix = resync->tree->prefix,
+		.held = resync->tree->content,
+		.fresh = resync->fresh,
+		.is_confirmed = true,
+		.fn = on_finding,
+		.userdata = resync,
+	};
+
+	resync->state = RESYNC_EXAMINING;
+	if (inquiry_begin(resync->agent, &query, &resync->inquiry) < 0)
+		retry(resync);
+}
+
 /* The watch had its time. */
 static void conclude(struct resync *resync)
 {
@@ -120,27 +155,8 @@ static void conclude(struct resync *resync)
 	} else if (!kvset_same(resync->plain, resync->fresh)) {
 		retry(resync);
 	} else {
-		resync->state = RESYNC_EXAMINING;
-		inquiry_begin(
-			resync->inquiry, AGENT_RESYNCS, resync->tree->content, resync->fresh, true);
+		examine(resync);
 	}
-}
-
-static void on_finding(enum inquiry_finding finding, void *userdata)
-{
-	struct resync *resync = userdata;
-
-	if (is_outdated(resync))
-		resync_schedule(resync);
-	else if (finding == INQUIRY_HIDDEN)
-		hold(resync, TREE_ACCESS_LOST, consul_words_access_lost);
-	else if (finding == INQUIRY_UNCLEAR)
-		hold(resync, TREE_UNCLEAR, consul_words_unclear);
-	else if (finding == INQUIRY_DELETED &&
-		 consul_is_lost_store(resync->tree, resync->fresh, inquiry_index(resync->inquiry)))
-		hold(resync, TREE_DATA_LOST, consul_words_data_lost);
-	else
-		repair(resync);
 }
 
 /* The very bytes that the contents came from say nothing new. Others may: a lock that was taken, or
@@ -205,10 +221,7 @@ int resync_new(
 	resync->tree = tree;
 	resync->watch = watch;
 	r = loop_timer_new(agent->loop, on_timer, resync, &resync->timer);
-	if (r == 0)
-		r = inquiry_new(agent, tree->prefix, on_finding, resync, &resync->inquiry);
 	if (r < 0) {
-		loop_timer_free(resync->timer);
 		free(resync);
 		return r;
 	}
@@ -222,7 +235,6 @@ struct resync *resync_free(struct resync *resync)
 	if (!resync)
 		return NULL;
 	resync_stop(resync);
-	inquiry_free(resync->inquiry);
 	loop_timer_free(resync->timer);
 	free(resync);
 	return NULL;
@@ -232,7 +244,7 @@ void resync_stop(struct resync *resync)
 {
 	resync->fetch = fetch_cancel(resync->fetch);
 	loop_timer_disarm(resync->timer);
-	inquiry_stop(resync->inquiry);
+	resync->inquiry = inquiry_free(resync->inquiry);
 	drop(resync);
 	resync->state = RESYNC_IDLE;
 	resync->timer_at = UINT64_MAX;

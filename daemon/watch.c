@@ -37,7 +37,7 @@ struct watch {
 	uint64_t n_bytes; /* of the last answer's body */
 	struct kvset *candidate;
 	bool is_consistent; /* the candidate came from a consistent read */
-	struct inquiry *inquiry; /* after what the candidate lacks */
+	struct inquiry *inquiry; /* after what the candidate lacks; NULL: none is under way */
 	struct consul_backoff backoff;
 	struct consul_pace pace;
 };
@@ -71,6 +71,13 @@ static void fail(struct watch *watch, const struct consul_error *error)
 	tree_fail(watch->tree, error->kind, back_off(watch), "%s", error->message);
 }
 
+static void fail_without_memory(struct watch *watch)
+{
+	static const struct consul_error no_memory = { TREE_LIMIT, "out of memory" };
+
+	fail(watch, &no_memory);
+}
+
 /* What is held is asked for again, and when it need not be held any longer. */
 static void rest(struct watch *watch)
 {
@@ -97,8 +104,6 @@ static void on_answer(struct fetch_answer *answer, void *userdata);
 
 static void send_query(struct watch *watch, enum watch_state state, struct fetch_query query)
 {
-	static const struct consul_error no_memory = { TREE_LIMIT, "out of memory" };
-
 	watch->floor = doorbells_floor(watch->doorbells);
 	query.prefix = watch->tree->prefix;
 	query.model = watch->tree->content;
@@ -106,7 +111,7 @@ static void send_query(struct watch *watch, enum watch_state state, struct fetch
 	query.userdata = watch;
 	watch->state = state;
 	if (fetch_start(watch->agent, &query, &watch->fetch) < 0)
-		fail(watch, &no_memory);
+		fail_without_memory(watch);
 }
 
 static void ask(struct watch *watch)
@@ -254,17 +259,17 @@ static void on_hidden(struct watch *watch)
 	}
 }
 
-static void on_finding(enum inquiry_finding finding, void *userdata)
+static void on_finding(enum inquiry_finding finding, uint64_t index, void *userdata)
 {
 	struct watch *watch = userdata;
 
+	watch->inquiry = inquiry_free(watch->inquiry);
 	switch (finding) {
 	case INQUIRY_HARMLESS:
 		apply_candidate(watch);
 		break;
 	case INQUIRY_DELETED:
-		if (consul_is_lost_store(
-			    watch->tree, watch->candidate, inquiry_index(watch->inquiry)))
+		if (consul_is_lost_store(watch->tree, watch->candidate, index))
 			withhold(watch, TAKE_PTR(watch->candidate), TREE_DATA_LOST,
 				consul_words_data_lost);
 		else
@@ -288,11 +293,22 @@ static void on_finding(enum inquiry_finding finding, void *userdata)
 
 static void examine(struct watch *watch, struct kvset *set, bool is_consistent, bool is_confirmed)
 {
+	const struct inquiry_query query = {
+		.pool = AGENT_READS,
+		.prefix = watch->tree->prefix,
+		.held = watch->tree->content,
+		.fresh = set,
+		.is_confirmed = is_confirmed,
+		.fn = on_finding,
+		.userdata = watch,
+	};
+
 	drop_candidate(watch);
 	watch->candidate = set;
 	watch->is_consistent = is_consistent;
 	watch->state = WATCH_EXAMINING;
-	inquiry_begin(watch->inquiry, AGENT_READS, watch->tree->content, set, is_confirmed);
+	if (inquiry_begin(watch->agent, &query, &watch->inquiry) < 0)
+		fail_without_memory(watch);
 }
 
 /* Index 0: the first answer, after an outage, or after a wake-up that told nothing. */
@@ -483,10 +499,7 @@ int watch_new(struct agent *agent, struct doorbells *doorbells, struct tree *tre
 	watch->doorbells = doorbells;
 	watch->tree = tree;
 	r = loop_timer_new(agent->loop, on_timer, watch, &watch->timer);
-	if (r == 0)
-		r = inquiry_new(agent, tree->prefix, on_finding, watch, &watch->inquiry);
 	if (r < 0) {
-		loop_timer_free(watch->timer);
 		free(watch);
 		return r;
 	}
@@ -500,7 +513,6 @@ struct watch *watch_free(struct watch *watch)
 	if (!watch)
 		return NULL;
 	watch_stop(watch);
-	inquiry_free(watch->inquiry);
 	loop_timer_free(watch->timer);
 	free(watch);
 	return NULL;
@@ -515,7 +527,7 @@ void watch_stop(struct watch *watch)
 	else
 		watch->fetch = fetch_cancel(watch->fetch);
 	loop_timer_disarm(watch->timer);
-	inquiry_stop(watch->inquiry);
+	watch->inquiry = inquiry_free(watch->inquiry);
 	drop_candidate(watch);
 	watch->state = WATCH_STOPPED;
 }
