@@ -46,7 +46,7 @@ static int check_schema(const struct config_rule *rule, char **ret_message)
 
 	if (r == 0)
 		r = judge_read(&judge);
-	if (r == 0 && judge.trouble[0] != '\0') {
+	if (r == 0 && judge.trouble) {
 		r = -EINVAL;
 		if (asprintf(ret_message, "[service %s] %s", rule->glob, judge.trouble) < 0)
 			*ret_message = NULL;

@@ -187,7 +187,7 @@ static uint64_t retry_delay(const struct feed *feed, uint64_t now)
 /* The tree may be given back while it is told: nothing of the feed is touched afterwards. */
 static void fail_scan(struct feed *feed, int error, const char *message)
 {
-	char copy[sizeof(feed->tree->error.message)];
+	char copy[TREE_MESSAGE];
 	uint64_t now = loop_now();
 
 	/* A link that is being replaced, a directory that is being renamed: look again first. */
@@ -262,7 +262,7 @@ static bool is_patient(const struct feed *feed)
 
 static void fail_unmounted(struct feed *feed)
 {
-	char message[sizeof(feed->tree->error.message)];
+	char message[TREE_MESSAGE];
 
 	snprintf(message, sizeof(message), "nothing is mounted any more on %s",
 		feed->directory->settings.root);

@@ -46,7 +46,7 @@ static unsigned flags_of(const struct service *service, const struct finding *wi
 
 	return (pin ? WIRE_EXPLAIN_OVERRIDDEN : 0) |
 	       (service_publish_is_under_way(service) ? WIRE_EXPLAIN_UNDER_WAY : 0) |
-	       (service->withheld.is_set ? WIRE_EXPLAIN_WITHHELD : 0) |
+	       (service->withheld ? WIRE_EXPLAIN_WITHHELD : 0) |
 	       (is_published(service, key, key_len, value, value_len) ? WIRE_EXPLAIN_PUBLISHED : 0);
 }
 

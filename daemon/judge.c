@@ -8,10 +8,13 @@ static bool is_file(const struct judge *judge)
 	return judge->source && judge->source[0] == '/';
 }
 
-static void set_trouble(struct judge *judge, const char *why)
+static int set_trouble(struct judge *judge, const char *why)
 {
-	snprintf(judge->trouble, sizeof(judge->trouble), "schema %.60s is not used: %.220s",
-		judge->source, why);
+	free(judge->trouble);
+	if (asprintf(&judge->trouble, "schema %.60s is not used: %.220s", judge->source, why) >= 0)
+		return 0;
+	judge->trouble = NULL;
+	return -ENOMEM;
 }
 
 /* What the file says is parsed in slices by the first look at a configuration. */
@@ -27,10 +30,8 @@ static int read_file(struct judge *judge)
 	while (fd >= 0 && len <= LIMIT_SCHEMA &&
 		(n = read(fd, text + len, LIMIT_SCHEMA + 1 - len)) > 0)
 		len += (size_t)n;
-	if (n < 0) {
-		set_trouble(judge, strerror(errno));
-		return 0;
-	}
+	if (n < 0)
+		return set_trouble(judge, strerror(errno));
 	judge->text = TAKE_PTR(text);
 	judge->text_len = len;
 	return 0;
@@ -56,15 +57,14 @@ int judge_read(struct judge *judge)
 		r = schema_parse(judge->text, judge->text_len, &judge->schema, message);
 	free(judge->text);
 	judge->text = NULL;
-	if (r == -EINVAL)
-		set_trouble(judge, message);
-	return r == -EINVAL ? 0 : r;
+	return r == -EINVAL ? set_trouble(judge, message) : r;
 }
 
 void judge_done(struct judge *judge)
 {
 	free(judge->source);
 	free(judge->text);
+	free(judge->trouble);
 	schema_free(judge->schema);
 	*judge = (struct judge){ 0 };
 }
@@ -103,7 +103,8 @@ static int begin(struct judge_run *j, const struct schema *schema)
 static int begin_parsing(struct judge_run *j, const char *text, size_t len)
 {
 	j->phase = JUDGE_PARSE;
-	j->judge->trouble[0] = '\0';
+	free(j->judge->trouble);
+	j->judge->trouble = NULL;
 	return schema_parser_new(text, len, &j->parser);
 }
 
@@ -124,8 +125,9 @@ static int find_key(struct judge_run *j)
 
 	for (unsigned i = 0; i < LIMIT_SLICE_ENTRIES; i++) {
 		if (!next(j, &record)) {
-			set_trouble(judge, "the service has no such key");
-			return begin(j, NULL);
+			int r = set_trouble(judge, "the service has no such key");
+
+			return r < 0 ? r : begin(j, NULL);
 		}
 		if (record.key_len == key_len && memcmp(record.key, judge->source, key_len) == 0)
 			return begin_parsing(j, record.value, record.value_len);
@@ -142,8 +144,8 @@ static int parse_some(struct judge_run *j)
 
 	if (r > 0 || r == -ENOMEM)
 		return r;
-	if (r < 0)
-		set_trouble(judge, message);
+	if (r < 0 && set_trouble(judge, message) < 0)
+		return -ENOMEM;
 	free(judge->text);
 	judge->text = NULL;
 	j->parser = schema_parser_free(j->parser);

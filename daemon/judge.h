@@ -12,8 +12,7 @@ struct judge {
 	char *text; /* of the file, until the first look at a configuration has parsed it */
 	size_t text_len;
 	struct schema *schema; /* of the file */
-	char trouble[SCHEMA_MESSAGE +
-		     64]; /* why there is no schema; empty: there is, or none is wanted */
+	char *trouble; /* why there is no schema; NULL: there is, or none is wanted */
 };
 
 /* Reads the file, also when it is the same as before. 0, -ENOMEM. */

@@ -80,7 +80,7 @@ static void count_service(struct metrics *metrics, const struct service *service
 	struct held held;
 
 	metrics->n_states[state]++;
-	metrics->n_held += held_find(service, &held) || service->withheld.is_set;
+	metrics->n_held += held_find(service, &held) || service->withheld;
 	metrics->n_frozen += state == WIRE_FROZEN;
 	for (unsigned i = 0; i < service->n_layers; i++) {
 		metrics->n_trees++;

@@ -49,7 +49,7 @@ void operator_accept(const struct reply *reply, const struct wire_request *reque
 		return;
 	if (!held_find(service, &held)) {
 		reply_text(reply, WIRE_NO_KEY,
-			service->withheld.is_set
+			service->withheld
 				? "what is withheld of %s breaks its schema; correct one of the two"
 				: "nothing is held of %s",
 			service->name);

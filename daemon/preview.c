@@ -52,7 +52,7 @@ static bool is_there(const struct service *service)
 {
 	struct held held;
 
-	return held_find(service, &held) || service->withheld.is_set;
+	return held_find(service, &held) || service->withheld;
 }
 
 static unsigned pins_version(const struct service *service)

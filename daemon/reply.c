@@ -112,7 +112,7 @@ void reply_no_data(const struct reply *reply, const struct service *service)
 
 	if (error)
 		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: %s",
-			service_shown_name(service), error->message);
+			service_shown_name(service), tree_error_message(error));
 	else
 		reply_text(reply, WIRE_NO_DATA, "no data for %s yet: the source (%s) is being read",
 			service_shown_name(service), reply->session->server->source->name);

@@ -6,56 +6,61 @@
 #include "daemon/service-state.h"
 #include "daemon/services.h"
 
-static void set_error(
+static bool set_error(
 	struct service *service, enum tree_error_kind kind, const char *what, const char *why)
 {
-	if (!service->error.is_set)
-		service->error.since = loop_now();
-	service->error.is_set = true;
-	service->error.kind = kind;
-	service->error.retry_at = 0;
-	snprintf(service->error.message, sizeof(service->error.message), "%s: %.*s", what,
-		(int)sizeof(service->error.message) - 48, why);
+	char message[TREE_MESSAGE];
+
+	snprintf(message, sizeof(message), "%s: %.*s", what, (int)sizeof(message) - 48, why);
+	return tree_error_set(&service->error, kind, message);
 }
 
-static void withhold(struct service *service)
+/* -EKEYREJECTED, -ENOMEM. */
+static int withhold(struct service *service)
 {
-	struct withheld *withheld = &service->withheld;
+	struct withheld *withheld = service->withheld;
 	const char *why = publication_verdict(service->publication);
 
-	if (!withheld->is_set)
+	if (!withheld) {
+		withheld = calloc(1, sizeof(*withheld));
+		if (!withheld)
+			return -ENOMEM;
 		withheld->since = loop_now();
-	if (!withheld->is_set || !std_streq(withheld->reason, why))
+		service->withheld = withheld;
+	}
+	if (!std_streq(withheld->reason, why))
 		log_event(LOG_LEVEL_ERROR,
 			ABOUT(LOG_SERVICE_WITHHELD, .service = service->name,
 				.state = wire_state_name(WIRE_HELD)),
 			"%s: the newest configuration breaks its schema and is withheld: %s",
 			service->name, why);
-	withheld->is_set = true;
 	snprintf(withheld->reason, sizeof(withheld->reason), "%s", why);
 	withheld->n_keys = publication_n_keys(service->publication);
 	withheld->digest = publication_digest(service->publication);
 	set_error(service, TREE_INVALID, "withheld, it breaks the schema", why);
+	return -EKEYREJECTED;
 }
 
-void service_outcome_bad(struct service *service, int error)
+static void fail(struct service *service, int error)
 {
 	const char *why = error == -EFBIG ? "its image would exceed max_service" : strerror(-error);
-	char before[sizeof(service->error.message)];
 
-	if (service->refusal == 0)
-		service->refused_at = loop_now();
-	service->refusal = error;
-	if (error == -EKEYREJECTED) {
-		withhold(service);
-		return;
-	}
-	snprintf(before, sizeof(before), "%s", service->error.is_set ? service->error.message : "");
-	set_error(service, TREE_LIMIT, "cannot publish", why);
-	if (!std_streq(before, service->error.message))
+	if (set_error(service, TREE_LIMIT, "cannot publish", why))
 		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_SERVICE_LIMIT, .service = service->name),
 			"%s: cannot publish: %s; serving the last good contents", service->name,
 			why);
+}
+
+int service_outcome_bad(struct service *service, int error)
+{
+	if (error == -EKEYREJECTED)
+		error = withhold(service);
+	if (error != -EKEYREJECTED)
+		fail(service, error);
+	if (service->refusal == 0)
+		service->refused_at = loop_now();
+	service->refusal = error;
+	return error;
 }
 
 bool service_outcome_may_pass(int error)
@@ -76,7 +81,7 @@ static const char *id_of_state(const struct service *service, enum wire_state st
 	case WIRE_BACKUP:
 		return LOG_SERVICE_BACKUP;
 	case WIRE_HELD:
-		return service->withheld.is_set ? NULL : LOG_SERVICE_HELD;
+		return service->withheld ? NULL : LOG_SERVICE_HELD;
 	case WIRE_FROZEN:
 		break;
 	}
@@ -134,11 +139,12 @@ void service_outcome_good(struct service *service)
 {
 	const char *trouble = service->judge.trouble;
 
-	service->error.is_set = false;
-	service->withheld.is_set = false;
+	tree_error_clear(&service->error);
+	free(service->withheld);
+	service->withheld = NULL;
 	service->refusal = 0;
 	/* A schema that does not read keeps nothing from being served. */
-	if (trouble[0] == '\0')
+	if (!trouble)
 		return;
 	log_warning("%s: %s", service->name, trouble);
 	set_error(service, TREE_INVALID, "published unseen", trouble);

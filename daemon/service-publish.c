@@ -213,7 +213,7 @@ static int work_on_publication(struct service *service)
  * say any more. */
 static bool must_fall_back(const struct service *service)
 {
-	return service->withheld.is_set && service->is_pinned && !service_pin_is_there(service);
+	return service->withheld && service->is_pinned && !service_pin_is_there(service);
 }
 
 static void take_newest(struct service *service, struct snapshot *snapshot, uint64_t confirmed_at)
@@ -277,7 +277,7 @@ static void work(struct service *service)
 		return;
 	}
 	if (r < 0)
-		service_outcome_bad(service, r);
+		r = service_outcome_bad(service, r);
 	else
 		service_outcome_good(service);
 	service->publication = publication_free(service->publication);

@@ -11,7 +11,7 @@ enum wire_state service_state(const struct service *service)
 
 	if (service_pin_is_frozen(service) && service->snapshot)
 		return WIRE_FROZEN;
-	if (service->withheld.is_set)
+	if (service->withheld)
 		worst = WIRE_HELD;
 	else if (service->is_restored)
 		worst = WIRE_BACKUP;

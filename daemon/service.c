@@ -297,6 +297,8 @@ void service_free(struct service *service)
 	drop_layers(service);
 	glob_list_done(&service->locks);
 	judge_done(&service->judge);
+	free(service->withheld);
+	tree_error_clear(&service->error);
 	loop_timer_free(service->linger);
 	loop_timer_free(service->publish_timer);
 	service_pin_done(service);

@@ -42,7 +42,6 @@ struct service_waiter {
 
 /* What the layers make and clients do not get: it breaks the schema. */
 struct withheld {
-	bool is_set;
 	char reason[SCHEMA_MESSAGE]; /* which key and why, without its value */
 	uint64_t since; /* loop_now() */
 	size_t n_keys;
@@ -69,7 +68,7 @@ struct service {
 	unsigned n_layers;
 	struct glob_list locks; /* keys that belong to the lowest layer that has them */
 	struct judge judge; /* by the schema */
-	struct withheld withheld;
+	struct withheld *withheld; /* NULL: nothing is */
 	int refusal; /* -errno: why what the layers have is not served; 0: it is, or nobody tried */
 	uint64_t refused_at; /* loop_now(): since when */
 	struct snapshot *snapshot; /* the published one; NULL while loading */

@@ -98,7 +98,7 @@ static void put_error(struct json *json, const struct tree_error *error)
 	}
 	json_begin_object(json);
 	put_string(json, "kind", tree_error_kind_name(error->kind));
-	put_string(json, "message", error->message);
+	put_string(json, "message", tree_error_message(error));
 	json_key(json, "since");
 	put_time(json, error->since);
 	json_key(json, "retry_in_seconds");
@@ -108,7 +108,7 @@ static void put_error(struct json *json, const struct tree_error *error)
 
 static void put_withheld(struct json *json, const struct withheld *withheld)
 {
-	if (withheld->is_set)
+	if (withheld)
 		put_held(json, withheld->reason, withheld->since, withheld->n_keys,
 			withheld->digest);
 	else
@@ -231,7 +231,7 @@ void status_service(const struct service *service, struct json *json)
 	if (held_find(service, &held))
 		put_held(json, held.reason, held.since, held.n_keys, held.digest);
 	else
-		put_withheld(json, &service->withheld);
+		put_withheld(json, service->withheld);
 	put_frozen(json, service);
 	put_overrides(json, service->pins);
 	put_error(json, service_state_error(service));

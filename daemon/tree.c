@@ -69,6 +69,7 @@ static struct tree *tree_free(struct tree *tree)
 		trouble_leave(tree->trees->troubles, TROUBLE_HELD);
 	kvset_unref(tree->content);
 	kvset_unref(tree->held.set);
+	tree_error_clear(&tree->error);
 	free(tree->prefix);
 	free(tree);
 	return NULL;
@@ -186,11 +187,13 @@ static void tell_observers(struct tree *tree, bool content_changed)
 
 static void mark_answered(struct tree *tree)
 {
+	enum trouble_kind trouble = trouble_kind_of(tree->error.kind);
+
 	if (!tree->error.is_set)
 		return;
 	log_debug("%s: answered again", tree->prefix);
-	tree->error.is_set = false;
-	trouble_end(tree->trees->troubles, trouble_kind_of(tree->error.kind), tree, NULL);
+	tree_error_clear(&tree->error);
+	trouble_end(tree->trees->troubles, trouble, tree, NULL);
 }
 
 /* `why` is what ended the hold, if there was one. */
@@ -303,43 +306,39 @@ bool tree_accept(struct tree *tree)
 	return true;
 }
 
-/* What it was before, if anything, has gone over into this. */
-static void change_trouble(struct tree *tree, enum tree_error_kind kind)
+/* Says what is wrong now; what it was before, if anything, has gone over into this. True: it is
+ * news. */
+static bool change_trouble(struct tree *tree, enum tree_error_kind kind, const char *message)
 {
+	struct troubles *troubles = tree->trees->troubles;
+	struct tree_error *error = &tree->error;
 	enum trouble_kind trouble = trouble_kind_of(kind);
+	bool has_same = error->is_set && trouble_kind_of(error->kind) == trouble, is_news;
 
-	if (tree->error.is_set && trouble_kind_of(tree->error.kind) == trouble)
-		return;
-	if (tree->error.is_set)
-		trouble_leave(tree->trees->troubles, trouble_kind_of(tree->error.kind));
-	else
-		tree->error.since = loop_now();
-	tree->error.is_told = false;
-	tree->error.is_set = true;
-	tree->error.kind = kind;
-	trouble_begin(tree->trees->troubles, trouble);
+	if (error->is_set && !has_same)
+		trouble_leave(troubles, trouble_kind_of(error->kind));
+	is_news = tree_error_set(error, kind, message);
+	if (has_same)
+		return is_news;
+	error->is_told = false;
+	trouble_begin(troubles, trouble);
+	return true;
 }
 
 void tree_fail(
 	struct tree *tree, enum tree_error_kind kind, uint64_t retry_at, const char *format, ...)
 {
-	char message[sizeof(tree->error.message)];
-	bool is_news;
+	char message[TREE_MESSAGE];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
-	is_news = !tree->error.is_set || tree->error.kind != kind ||
-		  !std_streq(tree->error.message, message);
 	tree->trees->source->n_errors[kind]++;
 	tree->error.retry_at = retry_at;
-	memcpy(tree->error.message, message, sizeof(message));
 	if (tree->state == WIRE_LIVE)
 		tree->state = WIRE_STALE;
-	change_trouble(tree, kind);
-	tree->error.kind = kind;
-	if (!is_news)
+	if (!change_trouble(tree, kind, message))
 		return;
 	log_debug("%s: %s", tree->prefix, message);
 	tell_observers(tree, false);
@@ -348,6 +347,30 @@ void tree_fail(
 bool tree_is_silent(const struct tree *tree)
 {
 	return tree->error.is_set && trouble_kind_of(tree->error.kind) == TROUBLE_SILENCE;
+}
+
+bool tree_error_set(struct tree_error *error, enum tree_error_kind kind, const char *message)
+{
+	if (error->is_set && error->kind == kind && std_streq(tree_error_message(error), message))
+		return false;
+	if (!error->is_set)
+		error->since = loop_now();
+	error->is_set = true;
+	error->kind = kind;
+	free(error->message);
+	error->message = strdup(message);
+	return true;
+}
+
+void tree_error_clear(struct tree_error *error)
+{
+	free(error->message);
+	*error = (struct tree_error){ 0 };
+}
+
+const char *tree_error_message(const struct tree_error *error)
+{
+	return error->message ? error->message : "no memory to say what is wrong";
 }
 
 const char *tree_error_kind_name(enum tree_error_kind kind)

@@ -29,12 +29,13 @@ enum tree_error_kind {
 	TREE_LIMIT,
 };
 #define TREE_N_ERROR_KINDS (TREE_LIMIT + 1)
+#define TREE_MESSAGE 160 /* bytes of what is wrong */
 
 struct tree_error {
 	bool is_set;
 	bool is_told; /* see trouble.h */
 	enum tree_error_kind kind;
-	char message[160]; /* one line, no values, no tokens */
+	char *message; /* see tree_error_message() */
 	uint64_t since; /* loop_now() */
 	uint64_t retry_at; /* loop_now() */
 };
@@ -142,4 +143,9 @@ bool tree_accept(struct tree *tree);
 /* It said nothing when it was asked last. A refusal is an answer. */
 bool tree_is_silent(const struct tree *tree);
 
+/* Zeroed memory is no error. `since` stays as long as there is one. True: it says something new. */
+bool tree_error_set(struct tree_error *error, enum tree_error_kind kind, const char *message);
+void tree_error_clear(struct tree_error *error);
+/* One line, no values, no tokens. */
+const char *tree_error_message(const struct tree_error *error);
 const char *tree_error_kind_name(enum tree_error_kind kind);

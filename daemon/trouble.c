@@ -63,7 +63,7 @@ static bool *told_of(struct tree *tree, enum trouble_kind kind)
 
 static const char *words_of(const struct tree *tree, enum trouble_kind kind)
 {
-	return kind == TROUBLE_HELD ? tree->held.reason : tree->error.message;
+	return kind == TROUBLE_HELD ? tree->held.reason : tree_error_message(&tree->error);
 }
 
 static uint64_t bit_of(const char *words)
@@ -129,7 +129,7 @@ static void write_one(const struct tidings *tidings)
 		log_event(LOG_LEVEL_WARNING,
 			ABOUT(id_of(tidings->kind), .prefix = tree->prefix,
 				.error = tree_error_kind_name(tree->error.kind)),
-			"%s: %s; %s", tree->prefix, tree->error.message,
+			"%s: %s; %s", tree->prefix, tree_error_message(&tree->error),
 			tree->content ? "serving the last good contents" : "no contents yet");
 }
 

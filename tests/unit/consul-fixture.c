@@ -222,7 +222,7 @@ void consul_fixture_assert_failed(
 	struct consul_fixture *f, enum tree_error_kind kind, const char *message)
 {
 	assert_true(f->tree->error.is_set);
-	assert_string_equal(f->tree->error.message, message);
+	assert_string_equal(tree_error_message(&f->tree->error), message);
 	assert_int_equal(f->tree->error.kind, kind);
 	assert_true(f->tree->error.retry_at > loop_now());
 	assert_true(f->tree->error.retry_at <= loop_now() + USEC_PER_SEC);

@@ -77,7 +77,7 @@ void crowd_assert_right(const struct crowd *crowd)
 	for (unsigned i = 0; i < N_TREES; i++)
 		if (crowd->trees[i] && !crowd_is_right(crowd, crowd->trees[i]))
 			fail_msg("%s is not what the store holds: %s", crowd->prefixes[i],
-				crowd->trees[i]->error.message);
+				tree_error_message(&crowd->trees[i]->error));
 }
 
 /* All trees, with two keys each, behind doorbells that have settled. */

@@ -239,7 +239,7 @@ static bool has_failed(struct directory_fixture *f, const void *argument)
 	const struct tree_error *error = &f->tree->error;
 
 	return error->is_set && error->kind == failure->kind &&
-	       strstr(error->message, failure->text);
+	       strstr(tree_error_message(error), failure->text);
 }
 
 void fixture_expect_failure(

@@ -92,7 +92,7 @@ static void a_failing_source_leaves_the_last_good_content(void **state)
 	tree_fail(f->tree, TREE_UNREACHABLE, 0, "cannot reach %s", "it");
 	assert_int_equal(f->tree->state, WIRE_STALE);
 	assert_int_equal(f->tree->content->records.n, 1);
-	assert_string_equal(f->tree->error.message, "cannot reach it");
+	assert_string_equal(tree_error_message(&f->tree->error), "cannot reach it");
 	assert_int_equal(f->heard.n_state, 1);
 	/* The same failure again is no news. */
 	tree_fail(f->tree, TREE_UNREACHABLE, 0, "cannot reach %s", "it");
