@@ -11,11 +11,14 @@ static void name_of(const struct backup *backup, char ret_name[BACKUP_NAME])
 	snprintf(ret_name, BACKUP_NAME, "%s" BACKUP_SUFFIX, backup->service);
 }
 
-static void drop(struct snapshot **snapshot, struct backup_facts *facts)
+static struct backup_write *write_free(struct backup_write *write)
 {
-	*snapshot = snapshot_unref(*snapshot);
-	free(facts->names);
-	facts->names = NULL;
+	if (!write)
+		return NULL;
+	snapshot_unref(write->snapshot);
+	free(write->facts.names);
+	free(write);
+	return NULL;
 }
 
 /* --- writing ----------------------------------------------------------------------------- */
@@ -24,7 +27,7 @@ static void schedule(struct backup *backup)
 {
 	uint64_t now = loop_now(), gap = MAX(LIMIT_BACKUP_WRITE_USEC, backup->retry_usec), at;
 
-	if (!backup->next || backup->is_busy || loop_timer_is_armed(backup->timer))
+	if (!backup->next || backup->busy || loop_timer_is_armed(backup->timer))
 		return;
 	at = backup->tried_at != 0 ? backup->tried_at + gap : now;
 	loop_timer_arm(backup->timer, at > now ? at - now : 0);
@@ -33,7 +36,7 @@ static void schedule(struct backup *backup)
 /* Of two writes the one that is under way counts. */
 static enum state_place place_of(const struct backup *backup)
 {
-	return backup->is_busy && backup->n_moves == 0 ? backup->job.place : backup->place;
+	return backup->busy && backup->n_moves == 0 ? backup->busy->job.place : backup->place;
 }
 
 static enum state_place place_for(const struct backup *backup)
@@ -44,78 +47,79 @@ static enum state_place place_for(const struct backup *backup)
 										 : STATE_PRIVATE;
 }
 
-static void note_success(struct backup *backup)
+static void forget_failure(struct backup *backup)
+{
+	backup->retry_usec = 0;
+	backup->error = 0;
+}
+
+static void note_success(struct backup *backup, const struct backup_write *write)
 {
 	if (backup->retry_usec != 0)
 		log_event(LOG_LEVEL_INFO, ABOUT(LOG_BACKUP_MENDED, .service = backup->service),
 			"%s: its backup is written again", backup->service);
-	backup->retry_usec = 0;
-	backup->error[0] = '\0';
-	backup->is_known = !backup->is_discarded;
+	forget_failure(backup);
+	backup->is_known = !write->is_discarded;
 	if (backup->n_moves == 0)
-		backup->place = backup->job.place;
-	backup->generation = le64_get(backup->job.footer.generation);
-	backup->confirmed_at = backup->busy_facts.confirmed_at;
+		backup->place = write->job.place;
+	backup->generation = le64_get(write->job.footer.generation);
+	backup->confirmed_at = write->facts.confirmed_at;
 }
 
-static void note_failure(struct backup *backup)
+static void note_failure(struct backup *backup, const struct backup_job *job)
 {
-	const struct backup_job *job = &backup->job;
-	char error[sizeof(backup->error)];
+	bool is_news = job->error != backup->error || !std_streq(job->step, backup->failed_step);
 
-	snprintf(error, sizeof(error), "%s: %s", job->step, strerror(-job->error));
 	backup->backups->n_errors++;
-	if (!std_streq(error, backup->error))
+	if (is_news)
 		log_event(LOG_LEVEL_ERROR, ABOUT(LOG_BACKUP_FAILED, .service = backup->service),
-			"%s: cannot write its backup: %s; %s, and it is tried again",
-			backup->service, error,
+			"%s: cannot write its backup: %s: %s; %s, and it is tried again",
+			backup->service, job->step, strerror(-job->error),
 			backup->is_known ? "the one before stays" : "there is none");
-	memcpy(backup->error, error, sizeof(error));
+	backup->error = job->error;
+	backup->failed_step = job->step;
 	backup->retry_usec = backup_writer_pause(backup->retry_usec);
 }
 
 static void on_written(struct backup_job *job)
 {
-	struct backup *backup = job->userdata;
+	struct backup_write *write = CONTAINER_OF(job, struct backup_write, job);
+	struct backup *backup = write->backup;
 
-	backup->is_busy = false;
+	backup->busy = NULL;
 	if (job->error == 0)
-		note_success(backup);
-	else if (!backup->is_discarded)
-		note_failure(backup);
+		note_success(backup, write);
+	else if (!write->is_discarded)
+		note_failure(backup, job);
 	/* What failed is still to be written, unless there is something newer. */
-	if (job->error < 0 && !backup->next && !backup->is_discarded) {
-		backup->next = TAKE_PTR(backup->busy_with);
-		backup->is_pinned = backup->is_busy_pinned;
-		backup->facts = backup->busy_facts;
-		backup->busy_facts.names = NULL;
-	}
-	backup->is_discarded = false;
-	drop(&backup->busy_with, &backup->busy_facts);
+	if (job->error < 0 && !backup->next && !write->is_discarded)
+		backup->next = TAKE_PTR(write);
+	write_free(write);
 	schedule(backup);
 	if (backup->fn)
 		backup->fn(backup->userdata);
 }
 
-static void fill_in(struct backup *backup)
+static void fill_in(struct backup_write *write)
 {
-	struct backups *backups = backup->backups;
-	const struct backup_facts *facts = &backup->busy_facts;
-	struct backup_job *job = &backup->job;
+	const struct backup *backup = write->backup;
+	const struct backups *backups = backup->backups;
+	const struct backup_facts *facts = &write->facts;
+	struct backup_job *job = &write->job;
 	uint64_t now = loop_realtime_usec(), boottime = loop_now();
 
 	job->kind = BACKUP_JOB_IMAGE;
 	job->place = place_for(backup);
 	strcpy(job->service, backup->service);
-	job->image = backup->busy_with->image.data;
-	job->image_size = backup->busy_with->image.size;
+	job->image = write->snapshot->image.data;
+	job->image_size = write->snapshot->image.size;
 	job->names = facts->names;
 	job->names_size = facts->names_size;
 	job->footer = (struct backup_footer){
-		.generation = le64_of(backup->busy_with->generation),
+		.generation = le64_of(write->snapshot->generation),
 		.index = le64_of(facts->index),
 		.flags_digest = le64_of(facts->flags_digest),
-		.published_at = le64_of(backup->busy_with->published_at),
+		.published_at = le64_of(write->snapshot->published_at),
 		.confirmed_at = le64_of(now - (boottime - facts->confirmed_at)),
 		.confirmed_boottime = le64_of(facts->confirmed_at),
 	};
@@ -123,25 +127,20 @@ static void fill_in(struct backup *backup)
 	for (unsigned i = 0; i < LIMIT_LAYERS; i++)
 		job->footer.layer_index[i] = le64_of(facts->layer_index[i]);
 	job->is_served = !backup->is_recorder;
-	job->is_recorded = !backup->is_busy_pinned;
+	job->is_recorded = !write->is_pinned;
 	job->keep = backups->config->keep;
 	job->done = on_written;
-	job->userdata = backup;
 }
 
 void backup_submit(struct backup *backup)
 {
-	if (!backup->next || backup->is_busy)
+	if (!backup->next || backup->busy)
 		return;
 	loop_timer_disarm(backup->timer);
-	backup->busy_with = TAKE_PTR(backup->next);
-	backup->is_busy_pinned = backup->is_pinned;
-	backup->busy_facts = backup->facts;
-	backup->facts.names = NULL;
-	backup->is_busy = true;
+	backup->busy = TAKE_PTR(backup->next);
 	backup->tried_at = loop_now();
-	fill_in(backup);
-	backup_writer_submit(backup->backups->writer, &backup->job);
+	fill_in(backup->busy);
+	backup_writer_submit(backup->backups->writer, &backup->busy->job);
 }
 
 static void on_timer(void *userdata)
@@ -151,14 +150,14 @@ static void on_timer(void *userdata)
 
 bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t confirmed_at)
 {
-	const struct snapshot *newest;
+	const struct backup_write *newest;
 	uint64_t said;
 
 	if (!backup)
 		return true;
-	newest = backup->next ? backup->next : backup->busy_with;
+	newest = backup->next ? backup->next : backup->busy;
 	if (newest)
-		return newest->generation != generation;
+		return newest->snapshot->generation != generation;
 	said = backup->confirmed_at;
 	return !backup->is_known || backup->generation != generation ||
 	       confirmed_at - said >= backup->backups->config->resync_usec / 2;
@@ -167,32 +166,39 @@ bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t co
 void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned,
 	const struct backup_facts *facts)
 {
-	if (!backup) {
+	struct backup_write *write = backup ? calloc(1, sizeof(*write)) : NULL;
+
+	if (!write) {
 		free(facts->names);
 		return;
 	}
-	drop(&backup->next, &backup->facts);
-	backup->next = snapshot_ref(snapshot);
-	backup->is_pinned = is_pinned;
+	write->backup = backup;
+	write->snapshot = snapshot_ref(snapshot);
+	write->is_pinned = is_pinned;
+	write->facts = *facts;
+	write_free(backup->next);
+	backup->next = write;
 	backup->is_used = true;
-	backup->facts = *facts;
 	schedule(backup);
+}
+
+static bool is_of(const struct backup_write *write, uint64_t only)
+{
+	return write && (only == 0 || write->snapshot->generation == only);
 }
 
 bool backup_discard(struct backup *backup, uint64_t only)
 {
-	bool has_next = backup && backup->next && (only == 0 || backup->next->generation == only);
-	bool has_busy =
-		backup && backup->is_busy && (only == 0 || backup->busy_with->generation == only);
+	bool has_next = backup && is_of(backup->next, only);
+	bool has_busy = backup && is_of(backup->busy, only);
 
 	if (has_next) {
-		drop(&backup->next, &backup->facts);
+		backup->next = write_free(backup->next);
 		loop_timer_disarm(backup->timer);
-		backup->retry_usec = 0;
-		backup->error[0] = '\0';
+		forget_failure(backup);
 	}
 	if (has_busy)
-		backup->is_discarded = true;
+		backup->busy->is_discarded = true;
 	return has_next || has_busy;
 }
 
@@ -221,7 +227,7 @@ void backup_settle_place(struct backup *backup)
 	enum state_place from = place_of(backup), place = place_for(backup);
 	struct move *move;
 
-	if ((!backup->is_known && !backup->is_busy) || backup->is_recorder ||
+	if ((!backup->is_known && !backup->busy) || backup->is_recorder ||
 		(from == place && !backup->has_other))
 		return;
 	move = calloc(1, sizeof(*move));
@@ -335,9 +341,12 @@ uint64_t backup_generation(const struct backup *backup)
 	return backup && backup->is_known ? backup->generation : 0;
 }
 
-const char *backup_error(const struct backup *backup)
+int backup_error(const struct backup *backup, const char **ret_step)
 {
-	return backup && backup->error[0] != '\0' ? backup->error : NULL;
+	if (!backup || backup->error == 0)
+		return 0;
+	*ret_step = backup->failed_step;
+	return backup->error;
 }
 
 void backup_set_used(struct backup *backup, bool is_used)
@@ -351,7 +360,7 @@ bool backup_settle(struct backup *backup)
 	if (!backup)
 		return true;
 	backup_submit(backup);
-	return !backup->is_busy;
+	return !backup->busy;
 }
 
 void backup_listen(struct backup *backup, backup_fn fn, void *userdata)
@@ -379,7 +388,7 @@ struct backup *backup_new(struct backups *backups, const char *service)
 void backup_free(struct backup *backup)
 {
 	loop_timer_free(backup->timer);
-	drop(&backup->next, &backup->facts);
-	drop(&backup->busy_with, &backup->busy_facts);
+	write_free(backup->next);
+	write_free(backup->busy);
 	free(backup);
 }

@@ -71,6 +71,7 @@ bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t co
 
 /*
  * To be written soon, in place of what was to be. References the snapshot, takes facts->names.
+ * Without memory it stays due, see backup_is_due().
  * is_pinned: it is not what the source says, and no part of the history.
  */
 void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned,
@@ -81,8 +82,8 @@ void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned
 bool backup_is_known(const struct backup *backup, uint64_t *ret_confirmed_at);
 /* The generation of the newest that is known, 0: none. */
 uint64_t backup_generation(const struct backup *backup);
-/* Why the last write failed, or NULL. */
-const char *backup_error(const struct backup *backup);
+/* 0: the last write was good; -errno, and the step that failed. */
+int backup_error(const struct backup *backup, const char **ret_step);
 
 /* Whether nothing is being written; what is to be written is from now on. Of a failed write
  * backup_error() tells. */

@@ -140,9 +140,9 @@ static void remove_kept(struct removal *removal);
 static uint64_t newest(const struct backup *backup)
 {
 	if (backup && backup->next)
-		return backup->next->generation;
-	return backup && backup->is_busy ? backup->busy_with->generation
-					 : backup_generation(backup);
+		return backup->next->snapshot->generation;
+	return backup && backup->busy ? backup->busy->snapshot->generation
+				      : backup_generation(backup);
 }
 
 /* What is served is not in the file yet: something older was being written, or it failed. */
@@ -150,7 +150,7 @@ static bool is_behind(const struct removal *removal)
 {
 	const struct backup *backup = find(&removal->backups->table, removal->job.service);
 
-	return removal->served != 0 && backup && (backup->next || backup->is_busy) &&
+	return removal->served != 0 && backup && (backup->next || backup->busy) &&
 	       backup->generation < removal->served;
 }
 
@@ -158,10 +158,8 @@ static void note_failed_write(struct removal *removal)
 {
 	const struct backup *backup = find(&removal->backups->table, removal->job.service);
 
-	if (!is_behind(removal) || !backup_error(backup))
-		return;
-	removal->job.error = backup->job.error;
-	removal->job.step = backup->job.step;
+	if (is_behind(removal))
+		removal->job.error = backup_error(backup, &removal->job.step);
 }
 
 static void on_removed(struct backup_job *job)
@@ -184,6 +182,11 @@ static void on_removed(struct backup_job *job)
 	free(removal);
 }
 
+static bool is_discarded(const struct backup *backup)
+{
+	return backup->busy && backup->busy->is_discarded;
+}
+
 /* What is to be written must not come after the removal; what stays, not with what it replaces. */
 static void remove_kept(struct removal *removal)
 {
@@ -203,7 +206,7 @@ static void remove_kept(struct removal *removal)
 		job->has_file = job->only == 0 && newest(backup) != removal->served;
 	else
 		job->has_file = backup && job->only != 0 &&
-				(backup->generation == job->only || backup->is_discarded);
+				(backup->generation == job->only || is_discarded(backup));
 	job->done = on_removed;
 	if (backup && (job->kind == BACKUP_JOB_REMOVE || job->has_file))
 		backup->is_known = false;
@@ -254,11 +257,11 @@ static void apply_rules(struct backups *backups)
 	RB_FOREACH (backup, backup_table, &backups->table) {
 		if (config_rule_keeps(backups->config, backup->service))
 			backup_settle_place(backup);
-		else if (backup->is_known || backup->next || backup->is_busy)
+		else if (backup->is_known || backup->next || backup->busy)
 			backups_forget(backups, backup->service, NULL, 0, NULL);
 	}
 	RB_FOREACH (backup, backup_table, &backups->recorders)
-		if ((backup->next || backup->is_busy) &&
+		if ((backup->next || backup->busy) &&
 			!config_rule_keeps(backups->config, backup->service))
 			backups_forget(backups, backup->service, NULL, 0, NULL);
 }

@@ -26,6 +26,16 @@ struct backups {
 	uint64_t n_errors;
 };
 
+/* A generation on its way to the disk. */
+struct backup_write {
+	struct backup *backup;
+	struct snapshot *snapshot;
+	bool is_pinned; /* not what the source says */
+	bool is_discarded; /* nobody wants it any more, while it is being written */
+	struct backup_facts facts;
+	struct backup_job job;
+};
+
 struct backup {
 	RB_ENTRY(backup) link; /* backups::table */
 	struct backups *backups;
@@ -38,21 +48,13 @@ struct backup {
 	bool has_other; /* there is an older one in the other place */
 	uint64_t generation; /* in the file */
 	uint64_t confirmed_at; /* likewise, loop_now() time */
-	/* To be written: */
-	struct snapshot *next;
-	bool is_pinned; /* not what the source says */
-	struct backup_facts facts; /* of next */
+	struct backup_write *next; /* to be written */
+	struct backup_write *busy; /* being written */
 	struct loop_timer *timer;
 	uint64_t tried_at; /* loop_now(); 0: never */
-	/* Being written: */
-	bool is_busy;
-	struct snapshot *busy_with;
-	bool is_busy_pinned;
-	bool is_discarded; /* nobody wants it any more */
-	struct backup_facts busy_facts;
-	struct backup_job job;
 	uint64_t retry_usec; /* 0: the last write was good */
-	char error[128];
+	int error; /* -errno: why it was not */
+	const char *failed_step;
 	/* Told when a write has ended; NULL: nobody is. */
 	backup_fn fn;
 	void *userdata;

@@ -107,14 +107,15 @@ static void finish(struct order *order)
 static void look(struct order *order)
 {
 	struct service *service = order->service;
-	const char *error;
+	const char *step;
+	int error;
 
 	if (!order->has_pins || service_publish_is_busy(service))
 		return;
-	error = backup_error(service->backup);
+	error = backup_error(service->backup, &step);
 	/* What failed before is tried once for this order. */
-	if (error && order->has_tried) {
-		snprintf(order->trouble, sizeof(order->trouble), "%s", error);
+	if (error < 0 && order->has_tried) {
+		snprintf(order->trouble, sizeof(order->trouble), "%s: %s", step, strerror(-error));
 		finish(order);
 		return;
 	}

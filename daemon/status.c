@@ -198,7 +198,10 @@ static void put_overrides(struct json *json, const struct pins *pins)
 
 static void put_backup(struct json *json, const struct backup *backup)
 {
+	const char *step;
+	int error = backup_error(backup, &step);
 	uint64_t confirmed_at;
+	char text[128];
 
 	json_key(json, "backup");
 	json_begin_object(json);
@@ -207,7 +210,9 @@ static void put_backup(struct json *json, const struct backup *backup)
 		json_seconds(json, loop_now() - confirmed_at);
 	else
 		json_null(json);
-	put_string(json, "error", backup_error(backup));
+	if (error < 0)
+		snprintf(text, sizeof(text), "%s: %s", step, strerror(-error));
+	put_string(json, "error", error < 0 ? text : NULL);
 	json_end_object(json);
 }
 
