@@ -285,6 +285,30 @@ int kvset_borrow(const struct image *image, void (*give_back)(void *lender), voi
 	return 0;
 }
 
+int kvset_move(const struct kvset *set, const struct image *image, void (*give_back)(void *lender),
+	void *lender, struct kvset **ret_set)
+{
+	struct kvset *moved;
+	int r = kvset_borrow(image, give_back, lender, &moved);
+
+	if (r < 0)
+		return r;
+	moved->flags_digest = set->flags_digest;
+	moved->body_hash = set->body_hash;
+	moved->index = set->index;
+	moved->heard_at = set->heard_at;
+	moved->answered_cpu_usec = set->answered_cpu_usec;
+	moved->n_skipped = set->n_skipped;
+	moved->n_dropped = set->n_dropped;
+	*ret_set = moved;
+	return 0;
+}
+
+bool kvset_is_borrowed(const struct kvset *set)
+{
+	return set->owner ? set->owner->give_back : set->give_back;
+}
+
 static int add_record(struct kvset *set, const struct record *record)
 {
 	int r = kvset_add(set, record->key, record->key_len, record->value, record->value_len,

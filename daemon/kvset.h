@@ -62,6 +62,12 @@ int kvset_finish(struct kvset *set);
 int kvset_borrow(const struct image *image, void (*give_back)(void *lender), void *lender,
 	struct kvset **ret_set);
 
+/* The same finished set, in the records of an image that was made of it; else as kvset_borrow(). */
+int kvset_move(const struct kvset *set, const struct image *image, void (*give_back)(void *lender),
+	void *lender, struct kvset **ret_set);
+/* Of records that are lent. */
+bool kvset_is_borrowed(const struct kvset *set);
+
 /* A new set of all keys of two finished ones; of a key that both have, the entry that was written
  * last. 0, -ENOMEM. */
 int kvset_unite(const struct kvset *a, const struct kvset *b, struct kvset **ret_set);

@@ -82,6 +82,12 @@ void publication_judge(struct publication *p, struct judge *judge)
 	p->judge = judge;
 }
 
+bool publication_is_of(const struct publication *p, const struct kvset *set)
+{
+	return p->records && p->records->size > 0 && p->records->data == set->records.data &&
+	       p->records->size == set->records.size;
+}
+
 const char *publication_verdict(const struct publication *p)
 {
 	return p->judge_run.check.message;

@@ -32,6 +32,9 @@ struct publication *publication_free(struct publication *publication);
  * -EFBIG: the image would exceed max_bytes; -EKEYREJECTED: it breaks the schema; other -errno. */
 int publication_step(struct publication *publication);
 
+/* Whether the image has the very records of this set, as it was the only one. */
+bool publication_is_of(const struct publication *publication, const struct kvset *set);
+
 /* What broke the schema, for people: which key and why, without its value. */
 const char *publication_verdict(const struct publication *publication);
 /* Of what is published, or was not: known when the merge is done. */

@@ -70,16 +70,11 @@ static int step_load(struct restore *restore)
 	return r;
 }
 
-static void give_back(void *lender)
-{
-	snapshot_unref(lender);
-}
-
 /* The image's records are the only layer's. */
 static int lend(struct restore *restore)
 {
 	const struct image *image = &restore->snapshot->image;
-	int r = kvset_borrow(image, give_back, restore->snapshot, &restore->layers[0]);
+	int r = kvset_borrow(image, snapshot_give_back, restore->snapshot, &restore->layers[0]);
 
 	if (r < 0)
 		return r;

@@ -142,6 +142,24 @@ static void replace_snapshot(struct service *service, struct snapshot *snapshot)
 }
 
 /*
+ * What is one layer's alone is in memory once: the tree has it from now on as clients do. It is
+ * most of what a daemon of many services would have twice.
+ */
+static void share_records(const struct service *service)
+{
+	struct tree *tree = service->layers[0].tree;
+	struct snapshot *snapshot = service->snapshot;
+	struct kvset *set;
+
+	if (!publication_is_of(service->publication, tree->content) ||
+		kvset_is_borrowed(tree->content) ||
+		kvset_move(tree->content, &snapshot->image, snapshot_give_back, snapshot, &set) < 0)
+		return;
+	snapshot_ref(snapshot);
+	tree_keep_as(tree, set);
+}
+
+/*
  * What the source says is recorded, or was not good enough for that: now what is served instead.
  * 0: nothing changes there; 1: there is more to do; -errno.
  */
@@ -182,6 +200,7 @@ static int finish_publication(struct service *service)
 		return 0;
 	}
 	replace_snapshot(service, snapshot);
+	share_records(service);
 	service->is_foreign = service_backup_is_late(service);
 	tally_update(services_tally(service->services), service->publishing_since);
 	return 0;

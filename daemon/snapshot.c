@@ -223,6 +223,11 @@ struct snapshot *snapshot_unref(struct snapshot *snapshot)
 	return NULL;
 }
 
+void snapshot_give_back(void *snapshot)
+{
+	snapshot_unref(snapshot);
+}
+
 int snapshot_open_fd(const struct snapshot *snapshot)
 {
 	char path[32];

@@ -36,6 +36,7 @@ int snapshot_seal(struct snapshot *snapshot, uint64_t generation);
 
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 struct snapshot *snapshot_unref(struct snapshot *snapshot);
+void snapshot_give_back(void *snapshot); /* the same, for those who borrow its image */
 
 /* A read-only descriptor with an open file description of its own; the caller closes it. -errno;
  * -ENOMEM: there is no memfd. */

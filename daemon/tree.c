@@ -159,6 +159,12 @@ void tree_restore(struct tree *tree, struct kvset *set, uint64_t confirmed_at)
 	tree->confirmed_at = confirmed_at;
 }
 
+void tree_keep_as(struct tree *tree, struct kvset *set)
+{
+	kvset_unref(tree->content);
+	tree->content = set;
+}
+
 void tree_observe(struct tree *tree, struct tree_observer *observer)
 {
 	list_append(&tree->observers, &observer->link);

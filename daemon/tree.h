@@ -122,6 +122,9 @@ void tree_resync(struct tree *tree);
  */
 void tree_restore(struct tree *tree, struct kvset *set, uint64_t confirmed_at);
 
+/* The contents are kept there from now on; takes the set, which is the same. */
+void tree_keep_as(struct tree *tree, struct kvset *set);
+
 void tree_observe(struct tree *tree, struct tree_observer *observer);
 void tree_unobserve(struct tree_observer *observer);
 

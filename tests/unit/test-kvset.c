@@ -266,6 +266,42 @@ static void a_key_is_found_in_what_an_image_lends(void **state)
 	kvset_unref(model);
 }
 
+static void a_set_that_moves_into_its_image_stays_what_it_is(void **state)
+{
+	struct kvset *set = many(NULL, false, UINT_MAX), *moved;
+	AUTO_FREE void *data = NULL;
+	bool was_given_back = false;
+	struct image image;
+	size_t size;
+
+	(void)state;
+	set->index = 7;
+	set->body_hash = 8;
+	set->heard_at = 9;
+	set->n_skipped = 1;
+	assert_int_equal(image_build(&set->records, set->digest, &data, &size), 0);
+	assert_int_equal(image_open(data, size, &image), 0);
+	assert_false(kvset_is_borrowed(set));
+	assert_int_equal(kvset_move(set, &image, on_give_back, &was_given_back, &moved), 0);
+	assert_true(kvset_is_borrowed(moved));
+	assert_true(kvset_same(set, moved));
+	assert_memory_equal(moved->records.data, set->records.data, set->records.size);
+	assert_int_equal(moved->index, 7);
+	assert_int_equal(moved->body_hash, 8);
+	assert_int_equal(moved->heard_at, 9);
+	assert_int_equal(moved->n_skipped, 1);
+	kvset_unref(set);
+	assert_finds(moved, UINT_MAX);
+	/* What says the same again is borrowed as well, and keeps it. */
+	set = many(moved, false, UINT_MAX);
+	assert_true(kvset_is_borrowed(set));
+	kvset_unref(moved);
+	assert_false(was_given_back);
+	assert_finds(set, UINT_MAX);
+	kvset_unref(set);
+	assert_true(was_given_back);
+}
+
 static void a_short_set_is_looked_through(void **state)
 {
 	struct kvset *set = filled("b=1 d=2", 7, NULL), *empty = filled("", 7, NULL);
@@ -324,6 +360,7 @@ int main(void)
 		cmocka_unit_test(a_set_over_its_limit_is_refused),
 		cmocka_unit_test(a_key_is_found_however_the_set_was_made),
 		cmocka_unit_test(a_key_is_found_in_what_an_image_lends),
+		cmocka_unit_test(a_set_that_moves_into_its_image_stays_what_it_is),
 		cmocka_unit_test(a_short_set_is_looked_through),
 	};
 

@@ -152,6 +152,42 @@ static bool is_at_last_value(struct fixture *f)
 	return value && std_streq(value, "100");
 }
 
+static bool is_inside(const void *p, const struct image *image)
+{
+	return (const uint8_t *)p >= (const uint8_t *)image->data &&
+	       (const uint8_t *)p < (const uint8_t *)image->data + image->size;
+}
+
+/* The records of a tree that is all of a service are those that clients have. */
+static void the_contents_of_an_only_layer_are_in_memory_once(void **state)
+{
+	struct fixture *f = *state;
+	struct service *service = want(f, "billing");
+	struct tree *tree = service->layers[0].tree;
+
+	fake_source_apply(&f->fake, "config/billing/", "a=1", "k=1", NULL);
+	assert_true(is_inside(tree->content->records.data, &service->snapshot->image));
+	assert_int_equal(tree->content->records.n, 2);
+	fake_source_apply(&f->fake, "config/billing/", "a=1", "k=100", NULL);
+	run_until(f, is_at_last_value);
+	assert_true(is_inside(tree->content->records.data, &service->snapshot->image));
+	service_unwant(service);
+}
+
+static void layers_that_are_merged_keep_contents_of_their_own(void **state)
+{
+	struct fixture *f = *state;
+	struct service *service = want(f, "layered");
+
+	fake_source_apply(&f->fake, "common/", "k=1", NULL);
+	fake_source_apply(&f->fake, "own/layered/", "k=1", NULL);
+	assert_non_null(service->snapshot);
+	for (unsigned i = 0; i < service->n_layers; i++)
+		assert_false(is_inside(
+			service->layers[i].tree->content->records.data, &service->snapshot->image));
+	service_unwant(service);
+}
+
 /* So that a later time is another one. */
 static void pause_ms(unsigned ms)
 {
@@ -518,6 +554,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_answer_is_published_at_once),
+		TEST(the_contents_of_an_only_layer_are_in_memory_once),
+		TEST(layers_that_are_merged_keep_contents_of_their_own),
 		TEST(an_empty_answer_is_data),
 		TEST(clients_that_only_read_see_each_confirmation),
 		TEST(a_storm_is_coalesced_and_its_last_value_is_published),
