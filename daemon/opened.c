@@ -146,7 +146,7 @@ struct opened *opened_free(struct opened *opened)
 	if (openings->last == opened)
 		openings->last = NULL;
 	service_remove_waiter(&opened->waiter);
-	user_remove_absent(opened->absent);
+	user_remove_absent(&opened->absent);
 	service_unwant(opened->service);
 	free(opened);
 	return NULL;

@@ -14,7 +14,7 @@ struct opened {
 	struct service *service;
 	struct service_waiter waiter; /* added while n_pending > 0 */
 	unsigned n_pending;
-	struct absent *absent; /* NULL: it had keys when it was opened */
+	struct absent_opener absent;
 	uint32_t hash;
 	size_t name_len;
 	unsigned epoch; /* of the decision */

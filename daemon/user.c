@@ -16,13 +16,19 @@ static unsigned *count_of(struct absent *absent)
 	return absent->is_loading ? &absent->user->n_loading : &absent->user->n_absent;
 }
 
-static void uncount(struct absent *absent)
+static void absent_free(struct absent *absent)
 {
-	if (list_is_empty(&absent->link))
-		return;
 	--*count_of(absent);
 	list_unlink(&absent->link);
 	service_remove_waiter(&absent->waiter);
+	while (!list_is_empty(&absent->openers)) {
+		struct absent_opener *opener =
+			LIST_ENTRY(absent->openers.next, struct absent_opener, link);
+
+		list_unlink(&opener->link);
+		opener->absent = NULL;
+	}
+	free(absent);
 }
 
 /* It has loaded, or what had no keys has some: such are no burden. */
@@ -31,7 +37,7 @@ static void on_published(struct service *service, void *userdata)
 	struct absent *absent = userdata;
 
 	if (!user_is_absent(service)) {
-		uncount(absent);
+		absent_free(absent);
 		return;
 	}
 	--*count_of(absent);
@@ -43,6 +49,7 @@ static void add(struct absent *absent, struct user *user, struct service *servic
 {
 	absent->user = user;
 	absent->service = service;
+	list_init(&absent->openers);
 	absent->is_loading = !service->snapshot;
 	++*count_of(absent);
 	list_append(&user->absent, &absent->link);
@@ -106,7 +113,7 @@ bool user_may_open_absent(struct user *user, const struct service *service)
 	return find_absent(user, service);
 }
 
-int user_add_absent(struct user *user, struct service *service, struct absent **ret_absent)
+int user_add_absent(struct user *user, struct service *service, struct absent_opener *opener)
 {
 	struct absent *absent = find_absent(user, service);
 
@@ -116,15 +123,18 @@ int user_add_absent(struct user *user, struct service *service, struct absent **
 			return -ENOMEM;
 		add(absent, user, service);
 	}
-	absent->n_sessions++;
-	*ret_absent = absent;
+	opener->absent = absent;
+	list_append(&absent->openers, &opener->link);
 	return 0;
 }
 
-void user_remove_absent(struct absent *absent)
+void user_remove_absent(struct absent_opener *opener)
 {
-	if (!absent || --absent->n_sessions > 0)
+	struct absent *absent = TAKE_PTR(opener->absent);
+
+	if (!absent)
 		return;
-	uncount(absent);
-	free(absent);
+	list_unlink(&opener->link);
+	if (list_is_empty(&absent->openers))
+		absent_free(absent);
 }

@@ -27,14 +27,22 @@ struct user {
 	unsigned n_absent; /* it has: there are no keys */
 };
 
-/* A service without keys, or none yet, that at least one session of this user keeps open. */
+/* A service without keys, or none yet, that at least one session of this user keeps open. It is
+ * gone when the service turns out to have keys. */
 struct absent {
-	struct list link; /* user::absent, until the service turns out to have keys */
+	struct list link; /* user::absent */
 	struct user *user;
 	struct service *service;
 	struct service_waiter waiter;
-	unsigned n_sessions;
+	struct list openers; /* absent_opener::link */
 	bool is_loading;
+};
+
+/* What keeps it open; one that opened a service with keys, or whose service has some by now, is
+ * alone. */
+struct absent_opener {
+	struct list link;
+	struct absent *absent; /* NULL: it is alone */
 };
 
 void users_init(struct users *users);
@@ -52,5 +60,6 @@ bool user_is_absent(const struct service *service);
  * once.
  */
 bool user_may_open_absent(struct user *user, const struct service *service);
-int user_add_absent(struct user *user, struct service *service, struct absent **ret_absent);
-void user_remove_absent(struct absent *absent); /* NULL is fine */
+/* Zeroed memory is an opener that is alone. 0, -ENOMEM. */
+int user_add_absent(struct user *user, struct service *service, struct absent_opener *opener);
+void user_remove_absent(struct absent_opener *opener);

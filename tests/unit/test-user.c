@@ -5,7 +5,7 @@
 
 static struct users users;
 static struct service services[LIMIT_LOADING_PER_USER + LIMIT_ABSENT_PER_USER + 1];
-static struct absent *absents[ARRAY_SIZE(services)];
+static struct absent_opener openers[ARRAY_SIZE(services)];
 static struct snapshot empty, filled = { .image = { .n_entries = 1 } };
 
 static int set_up(void **state)
@@ -32,14 +32,6 @@ static struct user *add_client(uid_t uid)
 
 	assert_int_equal(users_add_client(&users, uid, &user), 0);
 	return user;
-}
-
-static struct absent *add_absent(struct user *user, struct service *service)
-{
-	struct absent *absent;
-
-	assert_int_equal(user_add_absent(user, service, &absent), 0);
-	return absent;
 }
 
 static void clients_of_one_user_are_counted_together(void **state)
@@ -111,14 +103,14 @@ static void open_some(struct user *user, unsigned first, unsigned n)
 	for (unsigned i = first; i < first + n; i++) {
 		assert_true(user_may_open_absent(user, &services[i]));
 		assert_true(user_may_open_absent(user, NULL));
-		absents[i] = add_absent(user, &services[i]);
+		assert_int_equal(user_add_absent(user, &services[i], &openers[i]), 0);
 	}
 }
 
 static void close_some(unsigned first, unsigned n)
 {
 	for (unsigned i = first; i < first + n; i++)
-		user_remove_absent(absents[i]);
+		user_remove_absent(&openers[i]);
 }
 
 static void publish_some(unsigned first, unsigned n, struct snapshot *snapshot)
@@ -140,17 +132,40 @@ static void a_service_without_keys_or_none_yet_is_absent(void **state)
 static void sessions_of_one_absent_service_count_once(void **state)
 {
 	struct user *user = add_client(1000);
-	struct absent *absent = add_absent(user, &services[0]);
+	struct absent_opener first = { 0 }, second = { 0 };
 
 	(void)state;
-	assert_ptr_equal(add_absent(user, &services[0]), absent);
+	user_remove_absent(&first);
+	assert_int_equal(user_add_absent(user, &services[0], &first), 0);
+	assert_int_equal(user_add_absent(user, &services[0], &second), 0);
+	assert_ptr_equal(first.absent, second.absent);
 	assert_int_equal(user->n_loading, 1);
-	user_remove_absent(absent);
+	user_remove_absent(&first);
 	assert_int_equal(user->n_loading, 1);
-	user_remove_absent(absent);
+	user_remove_absent(&second);
 	assert_int_equal(user->n_loading, 0);
 	assert_true(list_is_empty(&services[0].waiters));
-	user_remove_absent(NULL);
+	user_remove_client(user);
+}
+
+static void a_service_that_has_keys_leaves_nothing_behind(void **state)
+{
+	struct user *user = add_client(1000);
+	struct absent_opener before = { 0 }, after = { 0 };
+
+	(void)state;
+	assert_int_equal(user_add_absent(user, &services[0], &before), 0);
+	publish(&services[0], &filled);
+	assert_null(before.absent);
+	assert_true(list_is_empty(&services[0].waiters));
+	/* It has none again: the opener of before stays alone. */
+	publish(&services[0], &empty);
+	assert_int_equal(user_add_absent(user, &services[0], &after), 0);
+	assert_int_equal(user->n_absent, 1);
+	user_remove_absent(&before);
+	assert_int_equal(user->n_absent, 1);
+	user_remove_absent(&after);
+	assert_int_equal(user->n_absent, 0);
 	user_remove_client(user);
 }
 
@@ -168,7 +183,7 @@ static void at_the_limit_only_what_is_open_may_be_opened(void **state)
 	assert_false(user_may_open_absent(user, NULL));
 	assert_true(user_may_open_absent(user, &services[7]));
 	assert_true(user_may_open_absent(other, next));
-	user_remove_absent(absents[0]);
+	user_remove_absent(&openers[0]);
 	assert_true(user_may_open_absent(user, next));
 	close_some(1, LIMIT_ABSENT_PER_USER - 1);
 	assert_int_equal(user->n_absent, 0);
@@ -232,6 +247,7 @@ int main(void)
 		TEST(a_user_begins_anew_when_its_last_client_went),
 		TEST(a_service_without_keys_or_none_yet_is_absent),
 		TEST(sessions_of_one_absent_service_count_once),
+		TEST(a_service_that_has_keys_leaves_nothing_behind),
 		TEST(at_the_limit_only_what_is_open_may_be_opened),
 		TEST(services_that_load_have_a_limit_of_their_own),
 		TEST(services_that_got_keys_make_room),
