@@ -15,6 +15,7 @@ static struct backup_write *write_free(struct backup_write *write)
 {
 	if (!write)
 		return NULL;
+	loop_timer_free(write->timer);
 	snapshot_unref(write->snapshot);
 	free(write->facts.names);
 	free(write);
@@ -27,10 +28,10 @@ static void schedule(struct backup *backup)
 {
 	uint64_t now = loop_now(), gap = MAX(LIMIT_BACKUP_WRITE_USEC, backup->retry_usec), at;
 
-	if (!backup->next || backup->busy || loop_timer_is_armed(backup->timer))
+	if (!backup->next || backup->busy || loop_timer_is_armed(backup->next->timer))
 		return;
 	at = backup->tried_at != 0 ? backup->tried_at + gap : now;
-	loop_timer_arm(backup->timer, at > now ? at - now : 0);
+	loop_timer_arm(backup->next->timer, at > now ? at - now : 0);
 }
 
 /* Of two writes the one that is under way counts. */
@@ -136,7 +137,7 @@ void backup_submit(struct backup *backup)
 {
 	if (!backup->next || backup->busy)
 		return;
-	loop_timer_disarm(backup->timer);
+	loop_timer_disarm(backup->next->timer);
 	backup->busy = TAKE_PTR(backup->next);
 	backup->tried_at = loop_now();
 	fill_in(backup->busy);
@@ -146,6 +147,18 @@ void backup_submit(struct backup *backup)
 static void on_timer(void *userdata)
 {
 	backup_submit(userdata);
+}
+
+static struct backup_write *write_new(struct backup *backup)
+{
+	struct backup_write *write = calloc(1, sizeof(*write));
+
+	if (!write)
+		return NULL;
+	write->backup = backup;
+	return loop_timer_new(backup->backups->loop, on_timer, backup, &write->timer) < 0
+		       ? write_free(write)
+		       : write;
 }
 
 bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t confirmed_at)
@@ -166,13 +179,12 @@ bool backup_is_due(const struct backup *backup, uint64_t generation, uint64_t co
 void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned,
 	const struct backup_facts *facts)
 {
-	struct backup_write *write = backup ? calloc(1, sizeof(*write)) : NULL;
+	struct backup_write *write = backup ? write_new(backup) : NULL;
 
 	if (!write) {
 		free(facts->names);
 		return;
 	}
-	write->backup = backup;
 	write->snapshot = snapshot_ref(snapshot);
 	write->is_pinned = is_pinned;
 	write->facts = *facts;
@@ -194,7 +206,6 @@ bool backup_discard(struct backup *backup, uint64_t only)
 
 	if (has_next) {
 		backup->next = write_free(backup->next);
-		loop_timer_disarm(backup->timer);
 		forget_failure(backup);
 	}
 	if (has_busy)
@@ -375,10 +386,8 @@ struct backup *backup_new(struct backups *backups, const char *service)
 {
 	struct backup *backup = calloc(1, sizeof(*backup));
 
-	if (!backup || loop_timer_new(backups->loop, on_timer, backup, &backup->timer) < 0) {
-		free(backup);
+	if (!backup)
 		return NULL;
-	}
 	backup->backups = backups;
 	snprintf(backup->service, sizeof(backup->service), "%s", service);
 	backup->place = STATE_PRIVATE;
@@ -387,7 +396,6 @@ struct backup *backup_new(struct backups *backups, const char *service)
 
 void backup_free(struct backup *backup)
 {
-	loop_timer_free(backup->timer);
 	write_free(backup->next);
 	write_free(backup->busy);
 	free(backup);

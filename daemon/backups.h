@@ -29,6 +29,7 @@ struct backups {
 /* A generation on its way to the disk. */
 struct backup_write {
 	struct backup *backup;
+	struct loop_timer *timer; /* until it is being written */
 	struct snapshot *snapshot;
 	bool is_pinned; /* not what the source says */
 	bool is_discarded; /* nobody wants it any more, while it is being written */
@@ -50,7 +51,6 @@ struct backup {
 	uint64_t confirmed_at; /* likewise, loop_now() time */
 	struct backup_write *next; /* to be written */
 	struct backup_write *busy; /* being written */
-	struct loop_timer *timer;
 	uint64_t tried_at; /* loop_now(); 0: never */
 	uint64_t retry_usec; /* 0: the last write was good */
 	int error; /* -errno: why it was not */

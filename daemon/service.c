@@ -264,6 +264,8 @@ static void on_restore_timer(void *userdata)
 		log_error("%s: cannot be watched: %s; it is tried again", service->name,
 			strerror(-r));
 		loop_timer_arm(service->restore_timer, LIMIT_PUBLISH_RETRY_USEC);
+	} else if (!service->restore) {
+		service->restore_timer = loop_timer_free(service->restore_timer);
 	}
 	if (!had_snapshot && service->snapshot)
 		service_publish_tell(service);
@@ -337,6 +339,8 @@ int service_new(
 		service_free(service);
 		return r;
 	}
+	if (!service->restore)
+		service->restore_timer = loop_timer_free(service->restore_timer);
 	*ret_service = service;
 	return 0;
 }

@@ -92,7 +92,7 @@ struct service {
 	struct loop_timer *publish_timer;
 	struct backup *backup; /* NULL: none yet */
 	struct restore *restore; /* under way, the layers wait for it; or NULL */
-	struct loop_timer *restore_timer;
+	struct loop_timer *restore_timer; /* NULL: it has its layers */
 	uint64_t identity; /* a hash: what backups must be of, as it is configured */
 	bool is_foreign; /* the snapshot is of what the service was configured to be before */
 	bool is_restored; /* the snapshot is a backup's, and the source has not confirmed it */
