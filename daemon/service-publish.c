@@ -126,8 +126,10 @@ static bool is_as_restored(const struct service *service, const struct image *im
 /* Takes the snapshot. */
 static void replace_snapshot(struct service *service, struct snapshot *snapshot)
 {
-	if (!service->snapshot)
+	if (!service->snapshot) {
 		backup_list_changed(backups_list(service->backups));
+		services_note_loaded(service->services);
+	}
 	service->is_restored = false;
 	if (service->snapshot && *service->name != SERVICE_HIDDEN)
 		changes_note(service->services->changes, service->name, service->snapshot, snapshot,

@@ -27,6 +27,8 @@ struct services {
 	struct list idle;
 	struct loop_timer *turn; /* armed: something was published in this turn of the loop, */
 	uint64_t spent_usec; /* which took so long */
+	unsigned n_loaded; /* for the first time, since the heap was looked at */
+	struct loop_timer *settle_timer;
 	char *awaited; /* names of those that the daemon before had in use, or NULL */
 	char *awaited_next;
 	struct loop_timer *await_timer;
@@ -36,6 +38,9 @@ struct services {
 int service_new(
 	struct services *services, const char *name, size_t name_len, struct service **ret_service);
 void service_free(struct service *service);
+
+/* One more has its first contents. */
+void services_note_loaded(struct services *services);
 
 /* Gives it the layers that the configuration names, if it has others. */
 int service_apply_layers(struct service *service);
