@@ -3,6 +3,7 @@
 #include "daemon/status.h"
 
 #define LISTING_SLICE 128 /* services looked at in one turn: about 1 ms */
+#define LISTING_SHARE 2 /* the same while other users wait: as long as LIMIT_SHARE_COST */
 
 static bool may_see(const struct listing *listing, const struct service *service)
 {
@@ -79,9 +80,11 @@ struct listing *listing_free(struct listing *listing)
 
 void listing_step(struct listing *listing)
 {
-	struct services *services = listing->session->server->services;
+	struct server *server = listing->session->server;
+	struct services *services = server->services;
+	unsigned slice = server_is_shared(server) ? LISTING_SHARE : LISTING_SLICE;
 
-	for (unsigned i = 0; i < LISTING_SLICE; i++) {
+	for (unsigned i = 0; i < slice; i++) {
 		struct service *service = services_next(services, listing->last_seen);
 
 		if (!service) {

@@ -6,7 +6,7 @@ struct page {
 	struct snapshot *snapshot;
 	uint64_t cursor; /* behind the last entry taken; 0: before the first, or after the last */
 	uint8_t *at;
-	size_t len;
+	size_t len, size;
 };
 
 /* The one that the client is reading: the current one, or the one pinned for it. */
@@ -100,7 +100,7 @@ static bool has_room(const struct page *page, const struct record *record)
 {
 	return record->value_len <= LIMIT_INLINE_VALUE &&
 	       page->len + sizeof(struct wire_entry) + record->key_len + record->value_len <=
-		       LIMIT_LIST_PAGE;
+		       page->size;
 }
 
 static void fill(const struct reply *reply, struct page *page)
@@ -134,6 +134,7 @@ void paging_reply(
 		.snapshot = choose(session, opened, request),
 		.cursor = request->cursor,
 		.len = sizeof(struct wire_list),
+		.size = MIN((size_t)LIMIT_LIST_PAGE, server_share_bytes(session->server)),
 	};
 
 	if (!page.snapshot) {

@@ -29,6 +29,7 @@ void reply_end(const struct reply *reply, enum wire_status status, size_t len)
 
 	put_header(reply, status, len, server->out + server->out_len);
 	server->out_len += sizeof(struct wire_header) + len;
+	session_spend(reply->session, len / SESSION_BYTES_PER_COST);
 }
 
 void reply_bytes(

@@ -183,9 +183,19 @@ unsigned server_share(const struct server *server, struct user *user)
 {
 	if (user->share_turn != server->turn) {
 		user->share_turn = server->turn;
-		user->share = server->users.n > 1 ? LIMIT_SHARE_COST : LIMIT_TURN_COST;
+		user->share = server_is_shared(server) ? LIMIT_SHARE_COST : LIMIT_TURN_COST;
 	}
 	return user->share;
+}
+
+bool server_is_shared(const struct server *server)
+{
+	return server->users.n > 1;
+}
+
+size_t server_share_bytes(const struct server *server)
+{
+	return server_is_shared(server) ? LIMIT_SHARE_BYTES : SIZE_MAX;
 }
 
 void server_wake(struct server *server, struct session *session)

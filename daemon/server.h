@@ -75,6 +75,12 @@ void server_start_heartbeat(struct server *server);
  */
 unsigned server_share(const struct server *server, struct user *user);
 
+/* Whether there is more than one user: what any of them costs at a time the others wait. */
+bool server_is_shared(const struct server *server);
+
+/* How much of a reply one connection may be sent, or have made, at a time. */
+size_t server_share_bytes(const struct server *server);
+
 /* The session has a turn of its own soon. */
 void server_wake(struct server *server, struct session *session);
 

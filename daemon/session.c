@@ -9,8 +9,6 @@
 #include "daemon/listing.h"
 #include "daemon/pending.h"
 
-#define BYTES_PER_COST 512 /* sent; next to a lookup, which costs 1 */
-
 /* Bytes that were received and not yet handled: in the server's buffer, or kept in the session. */
 struct span {
 	const uint8_t *data;
@@ -115,12 +113,15 @@ static int settle_sent(struct session *session, size_t n)
 		advance_large(session, rest);
 	session->is_blocked = session->output.len > 0 || session->large;
 	session->has_sent |= n > 0;
-	session_spend(session, n / BYTES_PER_COST);
+	session_spend(session, n / SESSION_BYTES_PER_COST);
 	return 0;
 }
 
-static void add_part(struct iovec *parts, size_t *n_parts, const void *data, size_t len)
+static void add_part(
+	struct iovec *parts, size_t *n_parts, size_t *room, const void *data, size_t len)
 {
+	len = MIN(len, *room);
+	*room -= len;
 	if (len > 0)
 		parts[(*n_parts)++] = (struct iovec){ (void *)(uintptr_t)data, len };
 }
@@ -130,13 +131,14 @@ static int flush(struct session *session)
 {
 	struct server *server = session->server;
 	struct iovec parts[3];
-	size_t n_parts = 0;
+	size_t n_parts = 0, room = server_share_bytes(server);
 	ssize_t n = 0;
 
 	if (!session->is_blocked) {
-		add_part(parts, &n_parts, buffer_bytes(&session->output), session->output.len);
-		add_part(parts, &n_parts, server->out, server->out_len);
-		add_part(parts, &n_parts, session->large_data, session->large_len);
+		add_part(parts, &n_parts, &room, buffer_bytes(&session->output),
+			session->output.len);
+		add_part(parts, &n_parts, &room, server->out, server->out_len);
+		add_part(parts, &n_parts, &room, session->large_data, session->large_len);
 		if (n_parts == 0)
 			return 0;
 		n = send_parts(session, parts, n_parts);
@@ -175,8 +177,9 @@ static int receive(struct session *session, struct span *span)
 {
 	struct server *server = session->server;
 	struct buffer *input = &session->input;
-	size_t kept = input->len;
-	ssize_t n = receive_bytes(session, server->in + kept, SERVER_IN - kept);
+	size_t kept = input->len, wanted = wanted_size(input);
+	size_t room = MAX(wanted - MIN(kept, wanted), server_share_bytes(server));
+	ssize_t n = receive_bytes(session, server->in + kept, MIN(SERVER_IN - kept, room));
 
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -errno;
@@ -184,7 +187,7 @@ static int receive(struct session *session, struct span *span)
 		session->is_eof = true;
 		return 0;
 	}
-	if (kept + (size_t)n < wanted_size(input))
+	if (kept + (size_t)n < wanted)
 		return buffer_append(input, server->in + kept, (size_t)n);
 	if (kept > 0) {
 		memcpy(server->in, buffer_bytes(input), kept);
@@ -467,9 +470,14 @@ static bool put_off(struct session *session, unsigned events)
 
 	session->put_off |= events;
 	session->budget = share;
-	if (share == 0)
-		server_wake(session->server, session);
-	return share == 0;
+	if (share > 0)
+		return false;
+	/* Until then the loop need not hear of it in every turn. */
+	if (events & session->wanted &&
+		loop_io_want(session->io, session->wanted & ~session->put_off) == 0)
+		session->wanted &= ~session->put_off;
+	server_wake(session->server, session);
+	return true;
 }
 
 void session_turn(struct session *session, unsigned events)

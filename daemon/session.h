@@ -80,6 +80,7 @@ bool session_is_ready(const struct session *session);
 
 /* Takes from the turn's budget; at 0 other clients have their turn first. */
 void session_spend(struct session *session, size_t cost);
+#define SESSION_BYTES_PER_COST 512 /* copied into a reply, or sent */
 
 /* Whether one more descriptor may go to this client now. One system call. */
 bool session_may_pass(struct session *session);

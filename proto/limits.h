@@ -50,9 +50,8 @@
 #define LIMIT_STATUS_PAGE (48u << 10) /* JSON of a STATUS reply; one object more fits a frame */
 #define LIMIT_STATUS_OVERRIDES (512u << 10) /* JSON of those of a service: all of usual length */
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
-#define LIMIT_SHARE_COST                                                                           \
-	256 /* of one user in one loop turn while there are others: they wait it                   \
-	     */
+#define LIMIT_SHARE_COST 64 /* of one user while there are others: they wait it, about 10 us */
+#define LIMIT_SHARE_BYTES (16u << 10) /* of one page, one send then: as long as those lookups */
 #define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */
 #define LIMIT_DESCRIPTORS                                                                          \
 	2 /* sent and not yet taken, per connection: the kernel counts them                        \

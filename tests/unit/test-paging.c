@@ -102,6 +102,27 @@ static void a_long_list_comes_in_pages(void **state)
 	client_free(client);
 }
 
+static void pages_are_short_where_others_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct client *client = client_new_with_hello(f);
+	size_t sizes[60];
+	struct user *other;
+	struct frame frame;
+	unsigned n_pages;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++)
+		sizes[i] = 1000;
+	open_billing(client, sizes, ARRAY_SIZE(sizes), 'v');
+	n_pages = list_all(client, 'v').n_pages;
+	assert_int_equal(users_add_client(&f->server->users, FIXTURE_STRANGER, &other), 0);
+	frame = client_expect(client, client_list(client, "billing", "key-", 0, 0), WIRE_OK);
+	assert_true(frame.len <= LIMIT_SHARE_BYTES);
+	assert_true(list_all(client, 'v').n_pages >= 4 * n_pages);
+	user_remove_client(other);
+	client_free(client);
+}
+
 static void large_values_are_pages_of_their_own(void **state)
 {
 	static const size_t sizes[] = { 10, LIMIT_INLINE_VALUE, LIMIT_INLINE_VALUE + 1, 3 << 20, 0,
@@ -301,6 +322,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_list_without_entries_is_one_empty_page),
 		TEST(a_long_list_comes_in_pages),
+		TEST(pages_are_short_where_others_wait),
 		TEST(large_values_are_pages_of_their_own),
 		TEST(a_list_stays_in_the_generation_it_began_in),
 		TEST(a_pinned_generation_goes_with_its_time_and_with_close),

@@ -440,7 +440,7 @@ static void a_users_buffered_bytes_are_limited(void **state)
 }
 
 #define MANY 16
-#define REQUESTS 4000
+#define REQUESTS 1000 /* of 17 each: many shares, and more than one whole turn */
 
 static bool has_half(void *userdata)
 {
@@ -478,6 +478,38 @@ static void connections_of_a_user_share_and_each_has_its_turn(void **state)
 	for (unsigned i = 0; i < MANY; i++)
 		client_free(clients[i]);
 	user_remove_client(other);
+}
+
+/* Bytes of a large value that one turn sends while nobody else is ready. */
+static size_t most_sent_in_a_turn(struct client *client)
+{
+	size_t most = 0;
+
+	client_get(client, "billing", "key-000000");
+	fixture_turn(client->f, 1);
+	for (size_t before; client->session->large;) {
+		before = client->session->large_len;
+		while (recv(client->fd, (char[4096]){ 0 }, 4096, MSG_DONTWAIT) > 0)
+			continue;
+		session_turn(client->session, LOOP_WRITE);
+		most = MAX(most, before - client->session->large_len);
+		client->f->server->turn++;
+	}
+	return most;
+}
+
+static void a_large_reply_goes_in_pieces_where_others_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct client *client = client_new_with_hello(f);
+	struct user *other;
+
+	open_sized(client, 1 << 20);
+	assert_true(most_sent_in_a_turn(client) > LIMIT_SHARE_BYTES);
+	assert_int_equal(users_add_client(&f->server->users, FIXTURE_STRANGER, &other), 0);
+	assert_int_equal(most_sent_in_a_turn(client), LIMIT_SHARE_BYTES);
+	user_remove_client(other);
+	client_free(client);
 }
 
 static void a_user_alone_has_a_whole_turn(void **state)
@@ -572,6 +604,7 @@ int main(void)
 		TEST(a_user_and_a_daemon_have_so_many_clients),
 		TEST(a_users_buffered_bytes_are_limited),
 		TEST(connections_of_a_user_share_and_each_has_its_turn),
+		TEST(a_large_reply_goes_in_pieces_where_others_wait),
 		TEST(a_user_alone_has_a_whole_turn),
 		TEST(descriptors_end_the_connection_or_cannot_be_sent),
 		TEST(descriptors_that_arrive_end_the_connection),
