@@ -251,6 +251,32 @@ def test_exposure_is_low_and_lower_without_the_network(system):
         system.run("rm", f"{UNITS}/{SERVICE}.d/{example}")
 
 
+def as_user(system, *words):
+    """As nobody, with a group more or none; the CompletedProcess of consulcfg-get."""
+    return system.run("setpriv", "--reuid=65534", "--regid=65534", *words, "consulcfg-get", "-t", "1", "billing", "db/url",
+                      check=False)
+
+
+def test_sockets_have_their_groups_by_a_drop_in(system):
+    system.run("groupadd", "--force", "operators")
+    gid = system.run("getent", "group", "operators").stdout.decode().split(":")[2]
+    system.write(CONFIG, "[service *]\naccess=anyone\n[socket]\ngroup=operators\nmode=0660\n"
+                         "[socket web]\npath=/run/consulcfgd/web/socket\nservices=billing\ngroup=operators\nmode=0660\n")
+    assert system.systemctl("start", SERVICE, check=False).returncode == 1, "it may not without the drop-in"
+    assert "group=operators: the daemon may not give" in system.journal(SERVICE)
+    system.systemctl("stop", SERVICE)
+    system.run("install", "-D", "-m", "644", f"{EXAMPLES}/group-of-socket.conf", f"{UNITS}/{SERVICE}.d/group-of-socket.conf")
+    system.systemctl("daemon-reload")
+    system.systemctl("reset-failed")
+    system.systemctl("start", SERVICE)
+    found = system.run("stat", "-c", "%U %G %a", "/run/consulcfgd/socket", "/run/consulcfgd/web/socket").stdout.decode()
+    assert found == "consulcfgd operators 660\n" * 2
+    assert as_user(system, f"--groups={gid}").stdout == b"postgres://one\n"
+    refused = as_user(system, "--clear-groups")
+    assert (refused.returncode, refused.stdout) == (4, b"") and b"group=" in refused.stderr
+    assert exposure(system) <= 1.4, "a system call and a group more"
+
+
 def test_token_of_root_reaches_consul_as_a_credential(system):
     system.write(DIRECTORY, "[services]\npreload=billing\n")
     system.write("/run/consul.py", CONSUL)
