@@ -6,6 +6,7 @@
  *   crowd-load crowd SOCKET COUNT SERVICE: COUNT connections that wait for the next generation.
  *       Prints "ready", then, when it came, the milliseconds from the first to the last of them.
  *   crowd-load bare COUNT: the same where a child opens a file anew for each socket and sends it.
+ *       In both each descriptor's seals are checked and it is mapped.
  *   crowd-load cycles SOCKET COUNT SERVICE: connects, reads a key and leaves, COUNT times.
  */
 
@@ -17,9 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -31,6 +34,8 @@
 #define STATUS 8
 #define FETCH 9
 #define HEADER 12
+
+#define BARE_SIZE (80 << 10) /* about the image of the bench's service */
 
 static _Noreturn void die(const char *what)
 {
@@ -113,7 +118,24 @@ static void send_all(int fd, const char *bytes, size_t len)
 		die("send");
 }
 
-/* What arrives, a descriptor closed; the bytes are the caller's. */
+/* As a client does: looks at the seals, maps it, reads of it. */
+static void take(int fd)
+{
+	struct stat st;
+	volatile const char *bytes;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0 || !(seals & F_SEAL_WRITE) || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0)
+		die("seals");
+	bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (bytes == MAP_FAILED)
+		die("mmap");
+	(void)bytes[0];
+	munmap((void *)(uintptr_t)bytes, (size_t)st.st_size);
+	close(fd);
+}
+
+/* What arrives, descriptors taken and closed; the bytes are the caller's. */
 static ssize_t receive(int fd, char *to, size_t size)
 {
 	union {
@@ -133,7 +155,7 @@ static ssize_t receive(int fd, char *to, size_t size)
 			int passed;
 
 			memcpy(&passed, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			close(passed);
+			take(passed);
 		}
 	return n;
 }
@@ -266,7 +288,7 @@ static void bare_child(const struct sockaddr_un *address, socklen_t len, unsigne
 {
 	int *ends = calloc(count, sizeof(*ends));
 	static char reply[60];
-	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int file = memfd_create("bare", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	char path[64], byte;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -275,6 +297,9 @@ static void bare_child(const struct sockaddr_un *address, socklen_t len, unsigne
 		if (ends[i] < 0 || connect(ends[i], (const struct sockaddr *)address, len) < 0)
 			die("connect");
 	}
+	if (ftruncate(file, BARE_SIZE) < 0 ||
+		fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK) < 0)
+		die("memfd");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	while (read(go, &byte, 1) == 1) {
 		for (unsigned i = 0; i < count; i++) {
