@@ -13,12 +13,28 @@ static void on_epoch_end(void *userdata)
 	server->epoch++;
 }
 
+/* How long what was put off waits; is_through: all that waited had its turn. */
+static uint64_t pause_usec(struct server *server, bool is_through)
+{
+	uint64_t now = loop_now();
+
+	if (server->n_served > 1)
+		server->shared_at = now;
+	server->n_crowded = list_is_empty(&server->woken) ? 0 : server->n_crowded + 1;
+	return is_through && server->n_crowded > LIMIT_CROWDED_TURNS &&
+			       now - server->shared_at < LIMIT_CROWDED_SPAN_USEC
+		       ? LIMIT_CROWDED_USEC
+		       : 0;
+}
+
 static void on_wake(void *userdata)
 {
 	struct list waiting = LIST_INIT(waiting);
 	struct server *server = userdata;
+	uint64_t usec;
 
 	server->turn++;
+	server->is_waking = true;
 	/* Those that come while these have their turn, some of these among them, are for the next.
 	 */
 	list_splice(&waiting, &server->woken);
@@ -28,10 +44,13 @@ static void on_wake(void *userdata)
 		list_unlink(&session->woken_link);
 		session_turn(session, 0);
 	}
+	usec = pause_usec(server, list_is_empty(&waiting));
 	list_splice(&waiting, &server->woken);
 	list_splice(&server->woken, &waiting);
-	if (!list_is_empty(&server->woken))
-		loop_timer_arm(server->wake_timer, 0);
+	server->is_waking = false;
+	server->n_served = 0;
+	if (!list_is_empty(&server->woken) && !loop_timer_is_armed(server->wake_timer))
+		loop_timer_arm(server->wake_timer, usec);
 }
 
 static void on_listing(void *userdata)
@@ -179,10 +198,11 @@ void server_start_heartbeat(struct server *server)
 		on_heartbeat(server);
 }
 
-unsigned server_share(const struct server *server, struct user *user)
+unsigned server_share(struct server *server, struct user *user)
 {
 	if (user->share_turn != server->turn) {
 		user->share_turn = server->turn;
+		server->n_served++;
 		user->share = server_is_shared(server) ? LIMIT_SHARE_COST : LIMIT_TURN_COST;
 	}
 	return user->share;
@@ -200,10 +220,10 @@ size_t server_share_bytes(const struct server *server)
 
 void server_wake(struct server *server, struct session *session)
 {
-	if (!list_is_empty(&session->woken_link))
-		return;
-	list_append(&server->woken, &session->woken_link);
-	if (!loop_timer_is_armed(server->wake_timer))
+	if (list_is_empty(&session->woken_link))
+		list_append(&server->woken, &session->woken_link);
+	/* News are not kept waiting. */
+	if (session->is_woken || (!server->is_waking && !loop_timer_is_armed(server->wake_timer)))
 		loop_timer_arm(server->wake_timer, 0);
 }
 

@@ -40,6 +40,10 @@ struct server {
 	struct deadlines hellos, requests, stalls, pins;
 	struct list woken; /* session::woken_link */
 	unsigned turn; /* a number for the time between two looks at `woken` */
+	bool is_waking;
+	unsigned n_served; /* users, since the last of these looks */
+	uint64_t shared_at; /* loop_now(): more than one was */
+	unsigned n_crowded; /* turns in a row that put somebody off */
 	struct loop_timer *wake_timer;
 	struct list listings; /* listing::link */
 	struct loop_timer *listing_timer;
@@ -73,7 +77,7 @@ void server_start_heartbeat(struct server *server);
  * What all connections of a user may spend together before others have their turn. Where there is
  * one user alone that is what one connection may spend.
  */
-unsigned server_share(const struct server *server, struct user *user);
+unsigned server_share(struct server *server, struct user *user);
 
 /* Whether there is more than one user: what any of them costs at a time the others wait. */
 bool server_is_shared(const struct server *server);

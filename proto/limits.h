@@ -52,6 +52,13 @@
 #define LIMIT_TURN_COST 4096 /* of one client in one loop turn; a lookup is 1: about 1 ms */
 #define LIMIT_SHARE_COST 64 /* of one user while there are others: they wait it, about 10 us */
 #define LIMIT_SHARE_BYTES (16u << 10) /* of one page, one send then: as long as those lookups */
+#define LIMIT_CROWDED_TURNS                                                                        \
+	1024 /* 15 ms of a user beyond its share: a host that starts, a fleet                      \
+	      */
+#define LIMIT_CROWDED_USEC                                                                         \
+	200 /* then between shares: who never sleeps loses the processor for milliseconds at a     \
+	     * time, to others' cost. 320 000 lookups a second are left */
+#define LIMIT_CROWDED_SPAN_USEC 10000 /* since others were served: there are none, no pause */
 #define LIMIT_DECISION_USEC 1000000 /* may this client read that service: asked anew after this */
 #define LIMIT_DESCRIPTORS                                                                          \
 	2 /* sent and not yet taken, per connection: the kernel counts them                        \

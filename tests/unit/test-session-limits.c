@@ -512,6 +512,48 @@ static void a_large_reply_goes_in_pieces_where_others_wait(void **state)
 	client_free(client);
 }
 
+static bool is_paused(void *userdata)
+{
+	struct fixture *f = userdata;
+
+	return f->server->n_crowded > LIMIT_CROWDED_TURNS &&
+	       loop_timer_is_armed(f->server->wake_timer);
+}
+
+/* While others are served; news are not, and without others there is no pause. */
+static void who_stays_beyond_its_share_waits_between_its_turns(void **state)
+{
+	struct fixture *f = *state;
+	struct client *client = client_new_with_hello(f);
+	struct user *other;
+	uint64_t begin;
+	unsigned turn;
+
+	open_service(client, "billing", "config/billing/");
+	assert_int_equal(users_add_client(&f->server->users, FIXTURE_STRANGER, &other), 0);
+	for (unsigned i = 0; i < REQUESTS; i++)
+		client_close(client, "billing");
+	f->server->n_crowded = LIMIT_CROWDED_TURNS;
+	f->server->n_served = 1; /* the other one */
+	fixture_until(f, is_paused, f);
+	begin = loop_now();
+	for (turn = f->server->turn; f->server->turn < turn + 20;) {
+		f->server->shared_at = loop_now();
+		fixture_turn(f, 1);
+	}
+	assert_true(loop_now() - begin >= (uint64_t)19 * LIMIT_CROWDED_USEC);
+	turn = f->server->turn;
+	session_wake(client->session);
+	fixture_turn(f, 1);
+	assert_int_not_equal(f->server->turn, turn);
+	f->server->shared_at = 0;
+	for (unsigned i = 0; i < REQUESTS; i++)
+		assert_int_equal(client_frame(client).status, WIRE_OK);
+	assert_int_equal(f->server->n_crowded, 0);
+	user_remove_client(other);
+	client_free(client);
+}
+
 static void a_user_alone_has_a_whole_turn(void **state)
 {
 	struct fixture *f = *state;
@@ -605,6 +647,7 @@ int main(void)
 		TEST(a_users_buffered_bytes_are_limited),
 		TEST(connections_of_a_user_share_and_each_has_its_turn),
 		TEST(a_large_reply_goes_in_pieces_where_others_wait),
+		TEST(who_stays_beyond_its_share_waits_between_its_turns),
 		TEST(a_user_alone_has_a_whole_turn),
 		TEST(descriptors_end_the_connection_or_cannot_be_sent),
 		TEST(descriptors_that_arrive_end_the_connection),
