@@ -14,10 +14,10 @@
  * - What may hold up a thread even so (some file systems write back at the last close) holds up its
  *   user alone: each user has a thread of its own, and what is not closed yet counts as clients.
  *
- * What is left there: a connection that is refused must be closed as well, and one with such a
- * descriptor in its queue stays open here until its file system lets go. Nothing in these kernels
- * empties a queue without that wait. How many a user can have is bounded by the kernel alone, which
- * counts what is in flight against the RLIMIT_NOFILE of who sends it.
+ * A connection that is refused must be closed as well, and one with such a descriptor in its queue
+ * stays open here until its file system lets go. Nothing in these kernels empties a queue without
+ * that wait; but they count what is in flight, per user, against the RLIMIT_NOFILE of who sends. A
+ * daemon that may have twice as many (its unit says so) has room for all others.
  *
  * A thread exists while it has something to close, and shares no memory with the loop.
  */

@@ -4,7 +4,9 @@ Kernels before Linux 6.16 cannot refuse descriptors: support/without-passrights.
 was made before the daemon started, to the socket of the service manager.
 """
 
+import errno
 import os
+import resource
 import signal
 import socket
 import struct
@@ -20,6 +22,7 @@ OLD_KERNEL = ("/usr/bin/python3", SUPPORT / "without-passrights")
 FIRST_PASSED = ('exec 3<&"$1"; shift; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"')
 NOBODY = 65534
 LIMIT_ACCEPT_BATCH = 64
+MAY_HAVE = 40  # descriptors, a user; a daemon twice as many
 LINGER = 20  # seconds that the last close of one takes
 
 
@@ -161,6 +164,50 @@ def test_a_thread_that_is_stuck_holds_up_its_user_alone(daemon, tree, lingering,
         assert is_ended(client)
     wait_until(lambda: sockets(running) <= others, LINGER / 4, "the other user's connection to be closed")
     serves(running, service_name, "with a thread that is stuck")
+
+
+def send_all_as(user, n_files, path, clients, made):
+    """Connects each and sends it a descriptor, as a user who may have so many files; how many the kernel took."""
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        n = 0
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, n_files))
+            os.setuid(user)
+            for client, end in zip(clients, made):
+                client.connect(os.fspath(path))
+                socket.send_fds(client, [b"x"], [end.fileno()])
+                n += 1
+        except OSError as error:
+            assert error.errno == errno.ETOOMANYREFS, error
+        finally:
+            os.write(into, str(n).encode())
+            os._exit(0)
+    os.close(into)
+    for end in made:
+        end.close()
+    with os.fdopen(out, "rb") as file:
+        taken = int(file.read())
+    os.waitpid(child, 0)
+    return taken
+
+
+def test_a_user_leaves_no_more_descriptors_stuck_than_it_may_have(daemon, tree, lingering, service_name, prefix):
+    """Refused connections are among those that cannot be closed: the kernel counts what they have, against its sender."""
+    tree.put(prefix + "a", "1")
+    running = daemon(source=tree.source, config="[socket]\nmode=0666\nmax_clients_per_user=3\n",
+                     wrapper=("prlimit", f"--nofile={2 * MAY_HAVE}", *OLD_KERNEL, "--without-timers"))
+    serves(running, service_name, "at first")
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(2 * MAY_HAVE)]
+    made = [lingering() for _ in clients]
+    with running.stopped():
+        taken = send_all_as(NOBODY, MAY_HAVE, running.socket, clients, made)
+    assert MAY_HAVE <= taken <= MAY_HAVE + 1
+    for client in clients[:taken]:
+        client.settimeout(15)
+        assert is_ended(client) or is_ended(client)  # some are told why
+    serves(running, service_name, "with all the descriptors that a user may have stuck in the daemon")
 
 
 @pytest.mark.parametrize("wrapper", [(), OLD_KERNEL], ids=["this kernel", "an old kernel"])
