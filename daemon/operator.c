@@ -64,8 +64,8 @@ void operator_accept(const struct reply *reply, const struct wire_request *reque
 	snprintf(by, sizeof(by), "uid %u", (unsigned)reply->session->peer.uid);
 	log_event(LOG_LEVEL_WARNING,
 		ABOUT(LOG_SERVICE_ACCEPTED, .service = service->name, .by = by),
-		"%s: user %u accepts what was held: %zu keys, digest %016llx", service->name,
-		(unsigned)reply->session->peer.uid, held.n_keys, (unsigned long long)held.digest);
+		"%s: what was held is accepted by %s: %zu keys, digest %016llx", service->name, by,
+		held.n_keys, (unsigned long long)held.digest);
 	held_accept(service);
 	accepted.n_keys = le64_of(held.n_keys);
 	accepted.digest = le64_of(held.digest);

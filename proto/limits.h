@@ -90,7 +90,7 @@
 #define LIMIT_ERROR_BODY 4096 /* of a failed answer, for its error class; never shown whole */
 #define LIMIT_RETRY_FIRST_USEC 100000 /* first retry after an error */
 #define LIMIT_RETRY_EARLY_USEC 1000000 /* at most this far apart in the first minute */
-#define LIMIT_RETRY_EARLY_SPAN_USEC 60000000
+#define LIMIT_RETRY_EARLY_SPAN_USEC 60000000 /* an agent that restarts is back by then */
 #define LIMIT_RETRY_MAX_USEC 30000000 /* cap of the exponential part */
 #define LIMIT_SMALL_TREE                                                                           \
 	(16u << 10) /* Consul resends the body at each time-out: above, wait grows */
@@ -100,7 +100,7 @@
 #define LIMIT_POLL_SLACK_USEC 6000000 /* of a deadline: network, a busy agent */
 #define LIMIT_BODY_USEC 60000000 /* from the head of an answer to its end: no drip-feed */
 #define LIMIT_BODY_FACTOR 6 /* bytes of JSON to a byte of records: 5 where values are numbers */
-#define LIMIT_BODY_SLACK (1u << 20)
+#define LIMIT_BODY_SLACK (1u << 20) /* what many small entries take beyond that */
 #define LIMIT_JSON_SLACK (4u << 20) /* a token: a key of 300 kB (txn) in \u00XX, and spaces */
 #define LIMIT_PACE_BURST 2 /* wake-ups without change that cost nothing */
 #define LIMIT_STORM_BURST 8 /* changes that came at once before polls wait for each other */

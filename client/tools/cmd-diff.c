@@ -110,6 +110,10 @@ static int show(struct diff *diff)
 		return message_fail(name, EXIT_NOTHING,
 			"nothing is held of %s: consulcfg-status %s shows its state", diff->service,
 			diff->service);
+	if (r > 0 && !diff->has_old && diff->found_new)
+		return message_fail(name, EXIT_NOTHING,
+			"%s has had no other contents so far: there is nothing to compare with",
+			diff->service);
 	if (r > 0)
 		return message_fail(name, EXIT_NOTHING,
 			"no such generation of %s is kept: consulcfg-history %s shows those that are",

@@ -50,6 +50,9 @@ static int check(struct target *target)
 {
 	const char *path = target->path;
 
+	if (std_streq(path, "-"))
+		return fail(target, -EINVAL,
+			"- is a file's name here: give another, or ./- for that one");
 	target->has_old =
 		fstatat(target->folder, folder_name(path), &target->old, AT_SYMLINK_NOFOLLOW) == 0;
 	if (!target->has_old)

@@ -44,6 +44,23 @@ while IFS=: read -r file name; do
     [ -x "tests/bench/bench-$name" ] || complain "$file: there is no ./dev bench $name"
 done < <(git ls-files -z -- '*.md' | xargs -0 grep -oE '`\./dev bench [a-z-]+' | sed 's/`.* //')
 
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+while IFS=: read -r line name; do
+    complain "proto/limits.h:$line: $name has no reason: say it in a comment behind the number"
+done < <(awk '/^#define LIMIT_/ { line = NR; name = $2; text = "" }
+    line { text = text $0 }
+    line && !/\\$/ { if (text !~ /\/\*/) print line ":" name; line = 0 }' proto/limits.h)
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+while read -r _ name id _; do
+    grep -q "^-- ${id//\"/}\$" systemd/consulcfgd.catalog ||
+        complain "daemon/log-ids.h: systemd/consulcfgd.catalog does not have $name"
+    grep -q "${id//\"/}" man/consulcfgd-operations.7.scd ||
+        complain "daemon/log-ids.h: JOURNAL of consulcfgd-operations(7) does not have $name"
+done < <(grep '^#define LOG_' daemon/log-ids.h)
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 page=man/consulcfgd.conf.5.scd

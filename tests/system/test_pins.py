@@ -66,6 +66,13 @@ def test_history_keeps_as_many_as_it_is_told(daemon, tree, service_name):
     assert len(entries) == 2 and entries[1]["generation"] == numbers[1]
 
 
+def test_a_service_that_never_changed_has_nothing_to_compare(daemon, tree, service_name):
+    running = daemon(source=tree.source)
+    put_and_keep(running, tree, service_name, "a", "1")
+    done = running.cli("diff", service_name)
+    assert done.returncode == 1 and b"no other contents so far" in done.stderr
+
+
 def test_history_has_one_generation_for_each_change(told, tree, service_name):
     """What operators say is none of the source's, and the same contents again are not news."""
     before = [entry["generation"] for entry in history(told, service_name)]

@@ -240,3 +240,9 @@ def test_where_the_mark_cannot_be_made_the_old_file_stays(served, tmp_path):
     assert done.returncode == 5 and MARK in one_line(done.stderr)
     assert file.read_text() == "old" and not log.exists()
     assert served.cli("render", "--once", served.name, file).returncode == 0, "no command, no mark"
+
+
+def test_a_dash_is_no_place_to_write_to(served, tmp_path):
+    done = served.cli("render", "--once", served.name, "-", wrapper=("env", "-C", tmp_path))
+    assert done.returncode == 5 and "./-" in one_line(done.stderr)
+    assert not (tmp_path / "-").exists()
