@@ -146,6 +146,26 @@ int config_draft_set_string(char **target, const char *value)
 	return 0;
 }
 
+int config_draft_set_path(struct config_draft *draft, char **target, const char *path)
+{
+	AUTO_FREE char *directory = NULL;
+	char *absolute;
+
+	if (*path == '/')
+		return config_draft_set_string(target, path);
+	directory = get_current_dir_name();
+	if (!directory)
+		return config_draft_fail(draft,
+			"%s begins in the working directory, which cannot be told: %m; begin it "
+			"with '/'",
+			config_draft_quote(draft, path));
+	if (asprintf(&absolute, "%s/%s", directory, path) < 0)
+		return -ENOMEM;
+	free(*target);
+	*target = absolute;
+	return 0;
+}
+
 char **config_draft_free_words(char **words, unsigned n_words)
 {
 	for (unsigned i = 0; i < n_words; i++)

@@ -65,6 +65,9 @@ int config_draft_once(struct config_draft *draft, struct config_place *place);
 
 /* Replaces a string; "" leaves NULL. 0, -ENOMEM. */
 int config_draft_set_string(char **target, const char *value);
+/* The same of a path, which may begin in the working directory and becomes absolute. 0, -ENOMEM,
+ * -EINVAL with a message. */
+int config_draft_set_path(struct config_draft *draft, char **target, const char *path);
 
 /*
  * Judges one word of a list and may replace it by what is kept. 0 or -errno after

@@ -1,6 +1,8 @@
 /*
  * The command line into a draft. Knows what --set and --source look like; options.c only took them
- * from argv. A relative path is fine here: the shell's directory is where it begins.
+ * from argv. A relative path is fine here: the shell's directory is where it begins. Those of
+ * directories become absolute, as backups say what they are of; that of the socket stays as short
+ * as it was given, as the kernel takes few bytes.
  */
 #include "daemon/config-options.h"
 
@@ -58,7 +60,7 @@ static int apply_source(struct config_draft *draft, const char *source)
 	config_draft_enter(draft, "--source");
 	if (strncmp(source, "dir:", 4) == 0 && source[4] != '\0') {
 		config->source = CONFIG_SOURCE_DIR;
-		return config_draft_set_string(&config->dir, source + 4);
+		return config_draft_set_path(draft, &config->dir, source + 4);
 	}
 	config->source = CONFIG_SOURCE_CONSUL;
 	if (std_streq(source, "consul"))
@@ -69,15 +71,28 @@ static int apply_source(struct config_draft *draft, const char *source)
 		draft, "this is not a source; write consul, consul:URL or dir:PATH");
 }
 
-static int apply_path(
-	struct config_draft *draft, const char *option, const char *path, char **target)
+/* Whether there is one: 1, 0, -EINVAL. */
+static int enter_path(struct config_draft *draft, const char *option, const char *path)
 {
 	if (!path)
 		return 0;
 	config_draft_enter(draft, option);
-	if (*path == '\0')
-		return config_draft_fail(draft, "the path is empty");
-	return config_draft_set_string(target, path);
+	return *path == '\0' ? config_draft_fail(draft, "the path is empty") : 1;
+}
+
+static int apply_socket(struct config_draft *draft, const char *path)
+{
+	int r = enter_path(draft, "--socket", path);
+
+	return r <= 0 ? r : config_draft_set_string(&draft->config->socket_path, path);
+}
+
+static int apply_directory(
+	struct config_draft *draft, const char *option, const char *path, char **target)
+{
+	int r = enter_path(draft, option, path);
+
+	return r <= 0 ? r : config_draft_set_path(draft, target, path);
 }
 
 int config_options_apply(struct config_draft *draft, const struct options *options)
@@ -90,12 +105,12 @@ int config_options_apply(struct config_draft *draft, const struct options *optio
 	if (r == 0 && options->source)
 		r = apply_source(draft, options->source);
 	if (r == 0)
-		r = apply_path(draft, "--socket", options->socket_path, &config->socket_path);
+		r = apply_socket(draft, options->socket_path);
 	if (r == 0)
-		r = apply_path(draft, "--state-directory", options->state_directory,
+		r = apply_directory(draft, "--state-directory", options->state_directory,
 			&config->state_directory);
 	if (r == 0)
-		r = apply_path(draft, "--runtime-directory", options->runtime_directory,
+		r = apply_directory(draft, "--runtime-directory", options->runtime_directory,
 			&config->runtime_directory);
 	if (r == 0 && options->log_level &&
 		log_level_parse(options->log_level, &config->log_level) < 0) {

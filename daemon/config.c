@@ -201,15 +201,20 @@ static int read_files(struct config_draft *draft, const char *file_or_null)
 }
 
 /* A directory that the manager made; it may name several, the first is the one for this. */
-static int default_directory(char **target, const char *variable, const char *fallback)
+static int default_directory(
+	struct config_draft *draft, char **target, const char *variable, const char *fallback)
 {
 	const char *value = getenv(variable);
 	size_t len = value ? strcspn(value, ":") : 0;
+	AUTO_FREE char *path = NULL;
 
 	if (*target)
 		return 0;
-	*target = len > 0 ? strndup(value, len) : strdup(fallback);
-	return *target ? 0 : -ENOMEM;
+	path = len > 0 ? strndup(value, len) : strdup(fallback);
+	if (!path)
+		return -ENOMEM;
+	config_draft_enter(draft, variable);
+	return config_draft_set_path(draft, target, path);
 }
 
 static int default_host(struct config *config)
@@ -305,12 +310,14 @@ static int fill_in(struct config_draft *draft)
 	if (!is_given(draft, "services", "max_value"))
 		config->max_value = MIN(config->max_value, config->max_service);
 	r = default_directory(
-		&config->runtime_directory, "RUNTIME_DIRECTORY", DEFAULT_RUNTIME_DIRECTORY);
+		draft, &config->runtime_directory, "RUNTIME_DIRECTORY", DEFAULT_RUNTIME_DIRECTORY);
 	if (r == 0)
-		r = default_directory(
-			&config->state_directory, "STATE_DIRECTORY", DEFAULT_STATE_DIRECTORY);
-	if (r == 0)
-		r = default_socket(config);
+		r = default_directory(draft, &config->state_directory, "STATE_DIRECTORY",
+			DEFAULT_STATE_DIRECTORY);
+	if (r < 0)
+		return r;
+	config_draft_enter(draft, NULL);
+	r = default_socket(config);
 	if (r == 0)
 		r = default_admin(config);
 	if (r == 0)

@@ -70,6 +70,14 @@ def test_the_admin_socket_is_for_the_daemons_user_and_goes_with_it(daemon, tree)
     assert not path.exists()
 
 
+def test_a_runtime_directory_may_begin_in_the_working_directory(daemon, tree):
+    running = daemon(source=tree.source, start=False)
+    running.wrapper = ("env", f"--chdir={running.short}")
+    running.args = ["--runtime-directory", "run"]
+    running.start()
+    assert running.admin("/healthz") == (200, "ok\n"), running.log()
+
+
 def test_a_dead_admin_socket_is_replaced_and_no_file_is(daemon, tree):
     running = daemon(source=tree.source)
     running.process.kill9()

@@ -300,6 +300,15 @@ def test_a_symlink_in_the_place_of_a_backup_is_set_aside(kept, tree, service_nam
     assert (tmp_path / "elsewhere").stat().st_nlink >= 1, "what the link leads to is left alone"
 
 
+def test_the_same_relative_source_in_another_directory_is_another_source(kept, tree, service_name):
+    kept.source = f"dir:{tree.root.name}"
+    for place, status in ((tree.root.parent, 0), (kept.short, 3)):
+        kept.wrapper = ("env", f"--chdir={place}")
+        kept.start()
+        assert kept.cli("get", "-t", "0", service_name, "a").returncode == status, (place, kept.log())
+        kept.kill9()
+
+
 @pytest.mark.parametrize("change", ["prefix", "source"])
 def test_a_backup_of_another_cluster_or_prefix_is_refused(kept, tree, service_name, prefix, tmp_path, change):
     if change == "prefix":

@@ -1,10 +1,15 @@
 #include "config-fixture.h"
 
+#include <limits.h>
+
 static void directories_come_from_option_manager_or_default(void **state)
 {
 	struct config_fixture *fixture = *state;
+	AUTO_FREE char *here = get_current_dir_name();
 	const struct config *config;
+	char path[PATH_MAX];
 
+	assert_non_null(here);
 	setenv("RUNTIME_DIRECTORY", "/run/one:/run/two", 1);
 	setenv("STATE_DIRECTORY", "/var/lib/one", 1);
 	config = config_fixture_load_well(fixture);
@@ -14,9 +19,14 @@ static void directories_come_from_option_manager_or_default(void **state)
 	fixture->options.runtime_directory = "run";
 	fixture->options.state_directory = "state";
 	config = config_fixture_load_well(fixture);
-	assert_string_equal(config->runtime_directory, "run");
-	assert_string_equal(config->state_directory, "state");
-	assert_string_equal(config->socket_path, "run/socket");
+	snprintf(path, sizeof(path), "%s/run", here);
+	assert_string_equal(config->runtime_directory, path);
+	snprintf(path, sizeof(path), "unix:%s/run/admin", here);
+	assert_string_equal(config->admin_listen, path);
+	snprintf(path, sizeof(path), "%s/state", here);
+	assert_string_equal(config->state_directory, path);
+	fixture->options.socket_path = "socket";
+	assert_string_equal(config_fixture_load_well(fixture)->socket_path, "socket");
 	fixture->options.runtime_directory = NULL;
 	setenv("RUNTIME_DIRECTORY", "", 1);
 	assert_string_equal(
