@@ -35,6 +35,16 @@ int backup_history_find(struct backups *backups, const char *service,
 	return history_find(directory, service, identity, target, ret_generation);
 }
 
+bool backup_history_is_sole(
+	struct backups *backups, const char *service, uint64_t generation, uint64_t digest)
+{
+	int directory = directory_of(backups);
+	uint64_t sole;
+
+	return directory >= 0 && history_sole_digest(directory, service, generation, &sole) == 0 &&
+	       sole == digest;
+}
+
 int backup_history_load(struct backups *backups, const char *service, uint64_t generation,
 	struct backup_load **ret_load)
 {

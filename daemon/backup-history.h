@@ -13,6 +13,10 @@ int backup_history_find(struct backups *backups, const char *service,
 	const struct backup_identity *identity, const struct history_target *target,
 	uint64_t *ret_generation);
 
+/* Whether it is this generation alone that has the contents with this digest. */
+bool backup_history_is_sole(
+	struct backups *backups, const char *service, uint64_t generation, uint64_t digest);
+
 /* Begins to load a generation, see backup_load_new(). */
 int backup_history_load(struct backups *backups, const char *service, uint64_t generation,
 	struct backup_load **ret_load);

@@ -4,6 +4,7 @@
 
 #include "daemon/access.h"
 #include "daemon/backups.h"
+#include "daemon/history.h"
 #include "daemon/log.h"
 
 static void name_of(const struct backup *backup, char ret_name[BACKUP_NAME])
@@ -194,15 +195,16 @@ void backup_put(struct backup *backup, struct snapshot *snapshot, bool is_pinned
 	schedule(backup);
 }
 
-static bool is_of(const struct backup_write *write, uint64_t only)
+static bool is_of(const struct backup_write *write, uint64_t only, uint64_t digest)
 {
-	return write && (only == 0 || write->snapshot->generation == only);
+	return write && (only == 0 || write->snapshot->generation == only ||
+				(digest != 0 && write->snapshot->image.digest == digest));
 }
 
-bool backup_discard(struct backup *backup, uint64_t only)
+bool backup_discard(struct backup *backup, uint64_t only, uint64_t digest)
 {
-	bool has_next = backup && is_of(backup->next, only);
-	bool has_busy = backup && is_of(backup->busy, only);
+	bool has_next = backup && is_of(backup->next, only, digest);
+	bool has_busy = backup && is_of(backup->busy, only, digest);
 
 	if (has_next) {
 		backup->next = write_free(backup->next);
@@ -337,6 +339,17 @@ int backup_open(const struct backup *backup, uint64_t generation)
 		return r;
 	/* There may be a newer one already. */
 	return le64_get(format.footer.generation) == generation ? TAKE_FD(fd) : -ENOENT;
+}
+
+bool backup_has_digest(const struct backup *backup, uint64_t digest)
+{
+	const int *fds = backup->backups->directory.fds;
+	char name[BACKUP_NAME];
+
+	name_of(backup, name);
+	/* It may be on its way from the one to the other. */
+	return history_has_digest(fds[STATE_OPEN], name, digest) ||
+	       history_has_digest(fds[STATE_PRIVATE], name, digest);
 }
 
 bool backup_is_known(const struct backup *backup, uint64_t *ret_confirmed_at)

@@ -63,6 +63,9 @@ int backup_load(
 /* What was being loaded cannot be believed, or not be loaded: it is set aside, and logged. */
 void backup_refuse(struct backup *backup, int error);
 
+/* Whether the file has the contents with that digest. */
+bool backup_has_digest(const struct backup *backup, uint64_t digest);
+
 /* The file, for reading, if it has that generation. -ENOENT; other -errno. */
 int backup_open(const struct backup *backup, uint64_t generation);
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "daemon/backup-list.h"
+#include "daemon/history.h"
 #include "daemon/log.h"
 #include "proto/key.h"
 
@@ -131,6 +132,7 @@ struct removal {
 	struct backups *backups;
 	struct list waiters;
 	uint64_t served; /* the generation that stays, 0: nothing does */
+	uint64_t digest; /* of contents that no other generation has than the one to go; 0: none */
 	bool has_found;
 };
 
@@ -187,6 +189,13 @@ static bool is_discarded(const struct backup *backup)
 	return backup->busy && backup->busy->is_discarded;
 }
 
+/* The backup may have the contents that are to go under a later number, which the history lacks. */
+static bool is_in_file(const struct removal *removal, const struct backup *backup)
+{
+	return backup->generation == removal->job.only || is_discarded(backup) ||
+	       (removal->digest != 0 && backup_has_digest(backup, removal->digest));
+}
+
 /* What is to be written must not come after the removal; what stays, not with what it replaces. */
 static void remove_kept(struct removal *removal)
 {
@@ -195,18 +204,18 @@ static void remove_kept(struct removal *removal)
 	struct backup *backup = find(&backups->table, job->service);
 	bool is_used = removal->served != 0;
 
-	removal->has_found |= backup_discard(find(&backups->recorders, job->service), job->only);
+	removal->has_found |=
+		backup_discard(find(&backups->recorders, job->service), job->only, removal->digest);
 	if (is_used && backup)
 		backup_submit(backup);
 	else
-		removal->has_found |= backup_discard(backup, job->only);
+		removal->has_found |= backup_discard(backup, job->only, removal->digest);
 	job->kind = is_used || job->only != 0 ? BACKUP_JOB_FORGET : BACKUP_JOB_REMOVE;
 	job->place = STATE_PRIVATE;
 	if (is_used)
 		job->has_file = job->only == 0 && newest(backup) != removal->served;
 	else
-		job->has_file = backup && job->only != 0 &&
-				(backup->generation == job->only || is_discarded(backup));
+		job->has_file = backup && job->only != 0 && is_in_file(removal, backup);
 	job->done = on_removed;
 	if (backup && (job->kind == BACKUP_JOB_REMOVE || job->has_file))
 		backup->is_known = false;
@@ -229,6 +238,9 @@ void backups_forget(struct backups *backups, const char *service, const struct s
 	removal->backups = backups;
 	snprintf(removal->job.service, sizeof(removal->job.service), "%s", service);
 	removal->job.only = only;
+	if (only != 0)
+		(void)history_sole_digest(
+			backups->directory.fds[STATE_HISTORY], service, only, &removal->digest);
 	/* Of what is to have no backup nothing is spared. */
 	if (served && config_rule_keeps(backups->config, service)) {
 		removal->served = served->generation;

@@ -67,7 +67,7 @@ void backup_free(struct backup *backup); /* out of its table */
 /* Begins to write what is to be written now. */
 void backup_submit(struct backup *backup);
 /* What is to be written, or is being written, is not wanted any more; `only`: of that generation;
- * 0: of all. Whether there was any. */
-bool backup_discard(struct backup *backup, uint64_t only);
+ * or with that digest, where it is not 0; 0: of all. Whether there was any. */
+bool backup_discard(struct backup *backup, uint64_t only, uint64_t digest);
 /* Moves the file to where the rules want it now, if it is elsewhere. */
 void backup_settle_place(struct backup *backup);

@@ -193,6 +193,44 @@ bool history_ends_with(
 	return walk(directory, service, look_at_newest, &newest) > 0 && newest.has_it;
 }
 
+struct twins {
+	uint64_t generation, digest;
+	bool has_it, has_twin;
+};
+
+static bool find_generation(const struct entry *entry, void *userdata)
+{
+	struct twins *twins = userdata;
+
+	twins->has_it = entry->generation == twins->generation;
+	twins->digest = entry->digest;
+	return !twins->has_it;
+}
+
+static bool find_twin(const struct entry *entry, void *userdata)
+{
+	struct twins *twins = userdata;
+
+	twins->has_twin = entry->generation != twins->generation && entry->digest == twins->digest;
+	return !twins->has_twin;
+}
+
+int history_sole_digest(
+	int directory, const char *service, uint64_t generation, uint64_t *ret_digest)
+{
+	struct twins twins = { .generation = generation };
+	int r = walk(directory, service, find_generation, &twins);
+
+	if (r > 0 && twins.has_it)
+		r = walk(directory, service, find_twin, &twins);
+	if (r < 0)
+		return r;
+	if (!twins.has_it || twins.has_twin)
+		return -ENOENT;
+	*ret_digest = twins.digest;
+	return 0;
+}
+
 bool history_has_digest(int history, const char *name, uint64_t digest)
 {
 	struct entry entry;

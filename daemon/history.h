@@ -18,7 +18,12 @@ int history_open(int directory, const char *service, uint64_t generation);
 bool history_ends_with(int directory, const char *service, const struct backup_identity *identity,
 	uint64_t digest);
 
-/* Of an open history: whether that file has the contents with that digest. */
+/* The digest of a generation's contents that no other one has. 0; -ENOENT: there is none like that.
+ */
+int history_sole_digest(
+	int directory, const char *service, uint64_t generation, uint64_t *ret_digest);
+
+/* Of an open history, or where backups are: whether that file has the contents with that digest. */
 bool history_has_digest(int history, const char *name, uint64_t digest);
 
 struct history_target {

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "daemon/backup-history.h"
 #include "daemon/backup-pins.h"
 #include "daemon/errand.h"
 #include "daemon/recall.h"
@@ -243,6 +244,14 @@ static void run_next(struct service *service)
 	}
 }
 
+/* Also under a later number than it was recorded under. */
+static bool is_served(const struct service *service, uint64_t generation)
+{
+	return service->generation == generation ||
+	       (service->snapshot && backup_history_is_sole(service->backups, service->name,
+					     generation, service->snapshot->image.digest));
+}
+
 static int forget(struct order *order)
 {
 	struct server *server = server_of(order);
@@ -254,7 +263,7 @@ static int forget(struct order *order)
 		return -EINVAL;
 	if (!server->backups)
 		return -ENOENT;
-	if (running && only != 0 && running->generation == only)
+	if (running && only != 0 && is_served(running, only))
 		return -EBUSY;
 	/* It is about to be served. */
 	if (running && !running->snapshot && (running->restore || running->recall))

@@ -422,6 +422,40 @@ def test_forget_of_the_last_generation_of_a_service_that_nobody_uses(daemon, tre
     assert running.cli("forget", service_name, str(generation)).returncode == 1
 
 
+def serve_once_more(running, service):
+    """The same contents under a later number; returns the one that the history has."""
+    first = running.service(service)["generation"]
+    running.cli("override", service, "a=other", check=True)
+    running.cli("override", "--clear", service, check=True)
+    running.wait_value(service, "a", "mistake")
+    wait_backup(running, service)
+    assert running.service(service)["generation"] > first and history(running, service)[0]["generation"] == first
+    return first
+
+
+def test_forget_knows_what_is_served_by_its_earlier_number(told, tree, service_name):
+    numbers = [put_and_keep(told, tree, service_name, "a", value) for value in ("mistake", "right", "mistake")]
+    assert serve_once_more(told, service_name) == numbers[2]
+    told.cli("forget", service_name, str(numbers[0]), check=True)  # there is another one with the same
+    done = told.cli("forget", service_name, str(numbers[2]))
+    assert done.returncode == 5 and b"served now" in done.stderr, done
+    assert [entry["generation"] for entry in history(told, service_name)][:2] == [numbers[2], numbers[1]]
+
+
+def test_forget_leaves_no_backup_with_the_same_contents(daemon, tree, service_name):
+    running = daemon(source=tree.source, config="[services]\nlinger=0\n")
+    watcher = running.watch(service_name)
+    for value in "right", "mistake":
+        put_and_keep(running, tree, service_name, "a", value)
+    generation = serve_once_more(running, service_name)
+    watcher.end()
+    wait_until(lambda: not running.knows(service_name), 5, "the service to end")
+    assert b"mistake" in backup_path(running, service_name).read_bytes()
+    running.cli("forget", service_name, str(generation), check=True)
+    assert [path for path in running.state.rglob("*") if path.is_file() and b"mistake" in path.read_bytes()] == []
+    assert len(history(running, service_name)) == 1
+
+
 def test_backups_of_services_that_left_expire(daemon, tree, service_name):
     running = daemon(source=tree.source, config="[services]\nlinger=0\n[backup]\nexpire=2s\n")
     tree.put(f"config/{service_name}/a", "1")
