@@ -110,6 +110,14 @@ static int number_of(
 	}
 }
 
+/* Lengths are integers, too. */
+static int compare(enum type type, const struct bound *bound, double number, int64_t integer)
+{
+	if (type != TYPE_DOUBLE && type != TYPE_DURATION)
+		return (integer > bound->integer) - (integer < bound->integer);
+	return (number > bound->number) - (number < bound->number);
+}
+
 static int set_bound(enum type type, const char *text, struct bound *bound)
 {
 	/* Of texts the length is bounded. */
@@ -117,8 +125,10 @@ static int set_bound(enum type type, const char *text, struct bound *bound)
 	int r = number_of(is_length ? TYPE_INTEGER : type, text, strlen(text), &bound->number,
 		&bound->integer);
 
-	if (r < 0 || bound->text)
+	if (r < 0)
 		return -EINVAL;
+	if (bound->text)
+		return -EEXIST;
 	bound->text = strdup(text);
 	return bound->text ? 0 : -ENOMEM;
 }
@@ -161,8 +171,10 @@ static int set_word(
 	if (is_min || is_max) {
 		int r = set_bound(line->type, word + 4, is_min ? &line->min : &line->max);
 
-		return r == -EINVAL ? fail(message, number, "%s is no bound of a %s",
-					      key_escape(word, strlen(word), shown, sizeof(shown)),
+		key_escape(word, strlen(word), shown, sizeof(shown));
+		if (r == -EEXIST)
+			return fail(message, number, "%s: there is another one", shown);
+		return r == -EINVAL ? fail(message, number, "%s is no bound of type %s", shown,
 					      types[line->type])
 				    : r;
 	}
@@ -190,6 +202,12 @@ static int set_glob(
 	return 0;
 }
 
+static bool has_no_values(const struct line *line)
+{
+	return line->min.text && line->max.text &&
+	       compare(line->type, &line->max, line->min.number, line->min.integer) > 0;
+}
+
 /* A line without its newline, which is cut into words in place. */
 static int parse_line(struct line *line, char *text, size_t number, char message[SCHEMA_MESSAGE])
 {
@@ -209,6 +227,8 @@ static int parse_line(struct line *line, char *text, size_t number, char message
 	r = set_type(line, strtok_r(NULL, " \t", &save), number, message);
 	while (r == 0 && (word = strtok_r(NULL, " \t", &save)))
 		r = set_word(line, word, number, message);
+	if (r == 0 && has_no_values(line))
+		return fail(message, number, "min= is above max=: no value would be good");
 	if (r == 0 && pattern)
 		r = set_pattern(line, pattern, number, message);
 	return r;
@@ -338,24 +358,16 @@ static int complain(struct schema_check *check, const char *key, const char *for
 	return -EINVAL;
 }
 
-static int compare(const struct bound *bound, double number, int64_t integer, bool is_integer)
-{
-	if (is_integer)
-		return (integer > bound->integer) - (integer < bound->integer);
-	return (number > bound->number) - (number < bound->number);
-}
-
 static int check_range(struct schema_check *check, const struct line *line,
 	const struct record *entry, double number, int64_t integer)
 {
-	bool is_integer = line->type != TYPE_DOUBLE && line->type != TYPE_DURATION;
 	bool is_length = line->type == TYPE_STRING || line->type == TYPE_BYTES;
 	const char *what = is_length ? "its length" : "it";
 
-	if (line->min.text && compare(&line->min, number, integer, is_integer) < 0)
+	if (line->min.text && compare(line->type, &line->min, number, integer) < 0)
 		return complain(
 			check, entry->key, "is out of range: %s is below %s", what, line->min.text);
-	if (line->max.text && compare(&line->max, number, integer, is_integer) > 0)
+	if (line->max.text && compare(line->type, &line->max, number, integer) > 0)
 		return complain(
 			check, entry->key, "is out of range: %s is above %s", what, line->max.text);
 	return 0;

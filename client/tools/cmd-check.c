@@ -102,8 +102,8 @@ static int check_view(struct check *check, const ccfg_view *view)
 	if (check->n_bad == 0)
 		return EXIT_DONE;
 	return message_fail(check->context->name, EXIT_OTHER,
-		"service %s breaks the schema %.200s in %zu places: correct the values, or the schema",
-		check->service, check->file, check->n_bad);
+		"service %s breaks the schema %.200s in %zu place%s: correct the values, or the schema",
+		check->service, check->file, check->n_bad, check->n_bad == 1 ? "" : "s");
 }
 
 static int check_daemon(struct check *check, struct runner *runner, const char *socket_path)

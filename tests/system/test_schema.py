@@ -212,7 +212,9 @@ def test_check_of_a_directory(check, tree, service_name, prefix):
     assert done.returncode == 5
     assert done.stdout.decode().splitlines() == ["key db/pool is no integer", "key debug/x must not be there",
                                                  "key db/url is missing"]
-    assert "3 places" in one_line(done.stderr)
+    assert "in 3 places: " in one_line(done.stderr)
+    done = check("a string required\n", tree.source, service_name)
+    assert (done.returncode, done.stdout) == (5, b"key a is missing\n") and "in 1 place: " in one_line(done.stderr)
 
 
 def test_check_of_consul(check, consul, service_name, prefix):

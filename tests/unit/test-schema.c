@@ -80,6 +80,7 @@ static void ranges_are_of_values_or_of_lengths(void **state)
 	expect("d duration min=1s max=1h", "d", "500ms", "below 1s");
 	expect("d duration min=1s max=1h", "d", "60min", NULL);
 	expect("f double max=0.5", "f", "0.6", "above 0.5");
+	expect("n integer min=5 max=5", "n", "5", NULL);
 	expect("s string min=1", "s", "", "its length is below 1");
 	expect("s string max=3", "s", "four", "its length is above 3");
 }
@@ -128,7 +129,11 @@ static void what_does_not_read_is_refused_with_its_line(void **state)
 	refused("a string\nb", "line 2");
 	refused("a strin", "no type");
 	refused("a integer min=x", "min=x");
-	refused("a integer min=1 min=2", "min=2");
+	refused("a integer min=1 min=2", "min=2: there is another one");
+	refused("a integer min=2 max=1", "min= is above max=");
+	refused("a integer max=9007199254740992 min=9007199254740993", "min= is above max=");
+	refused("a duration min=1min max=59s", "min= is above max=");
+	refused("a string min=3 max=2", "min= is above max=");
 	refused("a boolean max=1", "max=1");
 	refused("a string sometimes", "sometimes");
 	refused("a* string required", "glob");
