@@ -9,6 +9,13 @@ static const struct option options[] = {
 	{ 0 },
 };
 
+static bool is_generation(const char *text)
+{
+	size_t n_zeros = strspn(text, "0");
+
+	return text[n_zeros] != '\0' && text[strspn(text, "0123456789")] == '\0';
+}
+
 static int run(struct context *context, struct args *args)
 {
 	struct wire_request request = { .what = WIRE_PIN_FORGET };
@@ -25,11 +32,13 @@ static int run(struct context *context, struct args *args)
 	if (args->n_operands == 2) {
 		request.key = args->argv[1];
 		request.key_len = strlen(args->argv[1]);
-		if (strspn(request.key, "0123456789") != request.key_len || request.key_len == 0)
+		if (!is_generation(request.key))
 			return verb_usage(
 				context, "a generation is a number, as consulcfg-history shows it");
 	}
-	return order_send(context, &request, "nothing is kept of it");
+	return order_send(context, &request,
+		request.key ? "no such generation is kept; consulcfg-history shows those that are"
+			    : "nothing is kept of it");
 }
 
 const struct verb cmd_forget = {

@@ -399,9 +399,12 @@ def test_forget_of_a_service_that_nobody_uses_removes_everything(daemon, tree, s
 
 
 def test_forget_of_what_nobody_has_says_so(told, service_name):
-    for words in ["nobody"], [service_name, "12345"]:
+    for words, said in (["nobody"], b"nothing is kept of it"), ([service_name, "12345"], b"no such generation is kept"):
         done = told.cli("forget", *words)
-        assert done.returncode == 1 and b"nothing is kept of it" in done.stderr, done
+        assert done.returncode == 1 and said in done.stderr, done
+    for word in "0", "", "12x", "previous":
+        done = told.cli("forget", service_name, word)
+        assert done.returncode == 2 and b"a generation is a number" in done.stderr, done
     done = told.cli("forget", service_name, str(told.numbers[2]))
     assert done.returncode == 5 and b"served now" in done.stderr, done
     assert len(history(told, service_name)) >= 3
