@@ -51,10 +51,18 @@ const char *config_address_check_server_name(const char *text)
 	return *text == '\0' ? NULL : check_host(text, strlen(text));
 }
 
+static bool has_two_digits(const char *text)
+{
+	return strspn(text, "0123456789abcdefABCDEF") >= 2;
+}
+
 static const char *check_path(const char *path)
 {
 	if (path[strspn(path, ALNUM "-._~/%")] != '\0')
 		return "its path holds a character that must be percent-encoded";
+	for (const char *p = strchr(path, '%'); p; p = strchr(p + 1, '%'))
+		if (!has_two_digits(p + 1))
+			return "its path holds a '%' without two hexadecimal digits";
 	if (strstr(path, "//") || strstr(path, "/.."))
 		return "its path holds '//' or '/..'";
 	return NULL;
