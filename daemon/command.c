@@ -2,6 +2,7 @@
 
 #include "daemon/explain.h"
 #include "daemon/listing.h"
+#include "daemon/lookups.h"
 #include "daemon/operator.h"
 #include "daemon/order.h"
 #include "daemon/paging.h"
@@ -18,7 +19,6 @@
 #define COST_LISTING 1024
 #define COST_OPERATION 1024
 #define COST_PAGE 256
-#define KEYS_PER_COST ((size_t)4) /* of an MGET */
 
 struct request {
 	struct reply reply;
@@ -255,50 +255,12 @@ static void handle_get(struct request *request)
 	}
 }
 
-/* Writes key after key at `at`, where LIMIT_MGET_REPLY bytes fit; returns the end, or NULL. */
-static uint8_t *put_values(
-	const struct request *request, const struct snapshot *snapshot, uint8_t *at)
-{
-	const uint8_t *end = at + LIMIT_MGET_REPLY;
-	size_t cursor = 0, key_len;
-	struct record record;
-	const char *key;
-
-	while (wire_next_key(&request->wire, &cursor, &key, &key_len) > 0) {
-		bool is_there = image_find(&snapshot->image, key, key_len, &record);
-		size_t value_len = is_there ? record.value_len : 0;
-		le32 len = le32_of(is_there ? record.value_len : WIRE_ABSENT);
-
-		if ((size_t)(end - at) < sizeof(len) + value_len)
-			return NULL;
-		memcpy(at, &len, sizeof(len));
-		if (is_there)
-			memcpy(at + sizeof(len), record.value, value_len);
-		at += sizeof(len) + value_len;
-	}
-	return at;
-}
-
 static void handle_mget(struct request *request)
 {
 	struct snapshot *snapshot = take_snapshot(request);
-	uint8_t *start, *end;
-	le64 generation;
 
-	if (!snapshot)
-		return;
-	/* A key is at least its two bytes of length: enough for a price. */
-	session_spend(request->reply.session, request->wire.key_len / (2 * KEYS_PER_COST));
-	start = reply_begin(request->reply.session, sizeof(generation) + LIMIT_MGET_REPLY);
-	generation = le64_of(snapshot->generation);
-	memcpy(start, &generation, sizeof(generation));
-	end = put_values(request, snapshot, start + sizeof(generation));
-	if (end)
-		reply_end(&request->reply, WIRE_OK, (size_t)(end - start));
-	else
-		reply_text(&request->reply, WIRE_LIMIT,
-			"more than %u bytes of values; ask for fewer keys at once, or GET each",
-			LIMIT_MGET_REPLY);
+	if (snapshot)
+		lookups_reply(&request->reply, snapshot, &request->wire);
 }
 
 static void handle_list(struct request *request)

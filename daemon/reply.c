@@ -42,6 +42,17 @@ void reply_bytes(
 	reply_end(reply, status, len);
 }
 
+void reply_frame(const struct reply *reply, struct buffer *frame)
+{
+	struct session *session = reply->session;
+
+	assert(session->output.len == 0 && !session->large && session->server->out_len == 0);
+	put_header(reply, WIRE_OK, frame->len - sizeof(struct wire_header), frame->data);
+	buffer_done(&session->output);
+	session->output = *frame;
+	*frame = (struct buffer){ 0 };
+}
+
 void reply_text(const struct reply *reply, enum wire_status status, const char *format, ...)
 {
 	char *at = (char *)reply_begin(reply->session, REPLY_TEXT);

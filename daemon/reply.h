@@ -23,6 +23,9 @@ void reply_end(const struct reply *reply, enum wire_status status, size_t len);
 
 void reply_bytes(
 	const struct reply *reply, enum wire_status status, const void *payload, size_t len);
+/* The frame was made over several turns, with room for the header in front; takes it. Nothing waits
+ * to be sent. */
+void reply_frame(const struct reply *reply, struct buffer *frame);
 /* One line for people. */
 void reply_text(const struct reply *reply, enum wire_status status, const char *format, ...)
 	PRINTF_FORMAT(3, 4);

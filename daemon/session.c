@@ -7,6 +7,7 @@
 #include "daemon/command.h"
 #include "daemon/errand.h"
 #include "daemon/listing.h"
+#include "daemon/lookups.h"
 #include "daemon/pending.h"
 
 /* Bytes that were received and not yet handled: in the server's buffer, or kept in the session. */
@@ -233,7 +234,13 @@ static void handle_frames(struct session *session, struct span *span)
 
 static bool has_work(const struct session *session)
 {
-	return session->has_frame || session->is_woken;
+	return (session->has_frame || session->is_woken) && session_is_ready(session);
+}
+
+/* A reply is in the making; requests behind it wait. */
+static bool is_busy(const struct session *session)
+{
+	return session->listing || session->lookups || session->errand;
 }
 
 /* Handles what is at hand until it is done, or the output, a slow reply or the budget says stop. */
@@ -243,13 +250,14 @@ static int work(struct session *session, struct span *span)
 
 	if (session->listing)
 		listing_step(session->listing);
+	lookups_step(session);
 	errand_answer(session);
 	do {
 		if (session->is_woken)
 			pending_answer(session);
 		handle_frames(session, span);
 		r = flush(session);
-	} while (r == 0 && has_work(session) && session->budget > 0 && session_is_ready(session));
+	} while (r == 0 && has_work(session) && session->budget > 0);
 	return r;
 }
 
@@ -266,7 +274,8 @@ static int keep_rest(struct session *session, const struct span *span)
 static int charge_user(struct session *session)
 {
 	struct user *user = session->user;
-	size_t n = session->input.allocated + session->output.allocated;
+	size_t n = session->input.allocated + session->output.allocated +
+		   lookups_allocated(session->lookups);
 
 	if (n == session->n_buffered)
 		return 0;
@@ -287,7 +296,7 @@ static struct deadlines *clock_for(const struct session *session)
 		return &server->stalls;
 	if (!session->has_hello)
 		return &server->hellos;
-	if (session->input.len > 0 && !session->has_frame && !session->errand)
+	if (session->input.len > 0 && !session->has_frame && !is_busy(session))
 		return &server->requests;
 	return NULL;
 }
@@ -319,7 +328,7 @@ static int want_events(struct session *session)
 	/* Work that exceeded its turn goes on in one of the next, also while the socket is rather
 	 * full (poll() says so long before send() does): clients send many requests before they
 	 * read. */
-	if (has_work(session) && session_is_ready(session))
+	if (has_work(session) || lookups_may_step(session))
 		server_wake(session->server, session);
 	if (!session->is_eof && !session->has_frame && session_is_ready(session))
 		events |= LOOP_READ;
@@ -334,7 +343,7 @@ static int want_events(struct session *session)
 /* Nothing more will be asked, and what was asked is answered. */
 static bool is_finished(const struct session *session)
 {
-	if (session->is_blocked || session->listing || session->errand)
+	if (session->is_blocked || is_busy(session))
 		return false;
 	return session->is_closing || (session->is_eof && !session->has_frame);
 }
@@ -440,6 +449,7 @@ struct session *session_free(struct session *session)
 		return NULL;
 	pending_drop(session);
 	listing_free(session->listing);
+	lookups_free(session->lookups);
 	errand_drop(session);
 	session_pin(session, NULL, NULL);
 	openings_done(&session->openings);
@@ -527,7 +537,7 @@ void session_wake(struct session *session)
 
 bool session_is_ready(const struct session *session)
 {
-	return !session->large && !session->listing && !session->errand && !session->is_closing &&
+	return !session->large && !is_busy(session) && !session->is_closing &&
 	       session->output.len + session->server->out_len < LIMIT_OUTPUT;
 }
 

@@ -17,6 +17,7 @@
 
 struct errand;
 struct listing;
+struct lookups;
 
 struct session {
 	struct list link; /* server::sessions */
@@ -51,6 +52,7 @@ struct session {
 	struct loop_timer *pending_timer; /* for OPEN with a time-out */
 	struct list woken_link; /* server::woken */
 	struct listing *listing; /* a STATUS reply in the making, or NULL */
+	struct lookups *lookups; /* an MGET reply in the making, or NULL */
 	struct errand *errand; /* a reply that takes a while, or NULL */
 	struct snapshot *pinned; /* that LIST goes on with, or NULL */
 	struct opened *pinned_from;
