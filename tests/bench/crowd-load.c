@@ -2,7 +2,8 @@
  * Many connections to consulcfgd, by its protocol.
  *
  *   crowd-load flood SOCKET COUNT SECONDS SERVICE UID: as that user, COUNT connections that ask for
- *       keys, pages and lists of services as fast as they are taken; every second one never reads.
+ *       keys, pages and lists of services as fast as they are taken, a quarter of them for all keys
+ *       that one request holds; every second one never reads.
  *   crowd-load crowd SOCKET COUNT SERVICE: COUNT connections that wait for the next generation.
  *       Prints "ready", then, when it came, the milliseconds from the first to the last of them.
  *   crowd-load bare COUNT: the same where a child opens a file anew for each socket and sends it.
@@ -30,6 +31,7 @@
 
 #define HELLO 1
 #define GET 4
+#define MGET 5
 #define LIST 6
 #define STATUS 8
 #define FETCH 9
@@ -89,6 +91,25 @@ static size_t put_get(char *at, const char *service)
 	int n = snprintf(payload, sizeof(payload), "%c%sa", (char)strlen(service), service);
 
 	return put(at, GET, payload, (size_t)n);
+}
+
+/* As many keys as the largest request holds: some that are there, and some that are not. */
+static size_t put_mget(char *at, const char *service)
+{
+	static char payload[64 << 10];
+	size_t len = 1 + (size_t)sprintf(payload + 1, "%s", service);
+	char key[16];
+
+	payload[0] = (char)strlen(service);
+	for (unsigned i = 0; len < sizeof(payload) - HEADER - sizeof(key); i++) {
+		uint16_t n = (uint16_t)(i % 2 == 0 ? sprintf(key, "key-%04u", i % 500)
+						   : sprintf(key, "%u", i % 10));
+
+		memcpy(payload + len, &n, 2);
+		memcpy(payload + len + 2, key, n);
+		len += 2 + n;
+	}
+	return put(at, MGET, payload, len);
 }
 
 static size_t put_list(char *at, const char *service)
@@ -188,20 +209,34 @@ static void allow_descriptors(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+struct script {
+	char bytes[128 << 10];
+	size_t len;
+};
+
+/* What is asked for again and again: little at a time, or as much as one request may. */
+static void write_scripts(struct script *small, struct script *large, const char *service)
+{
+	small->len = put_hello(small->bytes);
+	for (unsigned i = 0; small->len < (64 << 10) - 512; i++)
+		small->len += i % 16 == 0   ? put_list(small->bytes + small->len, service)
+			      : i % 64 == 1 ? put(small->bytes + small->len, STATUS, "\1", 1)
+					    : put_get(small->bytes + small->len, service);
+	large->len = put_hello(large->bytes);
+	large->len += put_mget(large->bytes + large->len, service);
+}
+
 static void flood(const char *path, unsigned count, double seconds, const char *service, uid_t uid)
 {
-	static char requests[64 << 10], answers[256 << 10];
+	static struct script small, large;
+	static char answers[256 << 10];
 	int *fds = calloc(count, sizeof(*fds));
-	size_t *sent = calloc(count, sizeof(*sent)), len = 0;
+	size_t *sent = calloc(count, sizeof(*sent));
 	double end;
 
 	if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
 		die("setresuid");
-	len += put_hello(requests);
-	for (unsigned i = 0; len < sizeof(requests) - 512; i++)
-		len += i % 16 == 0   ? put_list(requests + len, service)
-		       : i % 64 == 1 ? put(requests + len, STATUS, "\1", 1)
-				     : put_get(requests + len, service);
+	write_scripts(&small, &large, service);
 	for (unsigned i = 0; i < count; i++)
 		fds[i] = connect_to(path);
 	puts("ready");
@@ -209,12 +244,13 @@ static void flood(const char *path, unsigned count, double seconds, const char *
 	end = now() + seconds;
 	while (now() < end) {
 		for (unsigned i = 0; i < count; i++) {
-			ssize_t n = send(fds[i], requests + sent[i], len - sent[i],
+			const struct script *script = i % 4 == 2 ? &large : &small;
+			ssize_t n = send(fds[i], script->bytes + sent[i], script->len - sent[i],
 				MSG_NOSIGNAL | MSG_DONTWAIT);
 
 			if (n > 0)
 				sent[i] += (size_t)n;
-			if (sent[i] == len)
+			if (sent[i] == script->len)
 				sent[i] = HEADER + 8; /* one HELLO only */
 			if (i % 2 == 0)
 				(void)!recv(fds[i], answers, sizeof(answers), MSG_DONTWAIT);
