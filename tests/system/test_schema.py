@@ -185,7 +185,7 @@ def test_large_trees_and_schemas_stop_nobody(daemon, double, service_name, prefi
     assert done.returncode == 0 and b"ab" in done.stdout
     after = worst()
     print(f"worst callback before {before} us, after {after} us")
-    assert after <= max(2 * before, 10_000), "a slice takes less; sanitizers make all of them three times as long"
+    assert after <= max(2 * before, 30_000), "10 ms, of which sanitizers make three times as many; in one go it takes seconds"
 
 
 # --- consulcfg-check ------------------------------------------------------------------------------------------------------
