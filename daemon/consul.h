@@ -98,21 +98,6 @@ void consul_pace_reset(struct consul_pace *pace);
 /* v ± 10 %, so that the hosts of a fleet do not ask all at once. */
 uint64_t consul_jitter(uint64_t v, uint32_t random);
 
-/* Counts the held keys that a fresh answer does not have, in slices, and takes samples of them. */
-struct consul_loss {
-	const struct kvset *held, *fresh; /* borrowed */
-	size_t held_off, fresh_off;
-	size_t n_gone;
-	size_t n_askable; /* of those */
-	size_t stride; /* each one of so many is a sample: they are spread over all that are gone */
-	size_t sample_offs[LIMIT_SAMPLES]; /* of records of `held` */
-	unsigned n_samples;
-};
-
-void consul_loss_init(
-	struct consul_loss *loss, const struct kvset *held, const struct kvset *fresh);
-int consul_loss_step(struct consul_loss *loss, size_t max_entries); /* 1: more to do, 0: done */
-
 /*
  * There is nothing, each key is absent by itself, too, and the store is not above what is held, or
  * was not when the tree was held for this: a cluster that lost its data or was put back, where
@@ -136,7 +121,3 @@ uint64_t consul_look_delay(uint64_t held_usec, uint32_t random);
 /* Why answers are held. */
 extern const char consul_words_access_lost[], consul_words_data_lost[], consul_words_unclear[],
 	consul_words_disagree[];
-
-/* After the last step: more than half of at least 10 keys gone, or all of them, or any at an index
- * that went backwards. */
-bool consul_loss_is_suspicious(const struct consul_loss *loss);

@@ -4,6 +4,7 @@
 #include "daemon/inquiry.h"
 
 #include "daemon/fetch.h"
+#include "daemon/loss.h"
 
 #define STATUS_DENIED 403
 
@@ -13,7 +14,7 @@ struct inquiry {
 	struct loop_timer *timer; /* between slices */
 	uint64_t timer_at;
 	struct fetch *fetch;
-	struct consul_loss loss;
+	struct loss loss;
 	unsigned n_asked;
 	bool is_hidden, is_unclear; /* of a key that was asked for */
 	uint64_t index; /* the lowest of their answers */
@@ -80,10 +81,10 @@ static void count(void *userdata)
 {
 	struct inquiry *inquiry = userdata;
 
-	if (consul_loss_step(&inquiry->loss, LIMIT_SLICE_ENTRIES) > 0) {
+	if (loss_step(&inquiry->loss, LIMIT_SLICE_ENTRIES) > 0) {
 		inquiry->timer_at = loop_now();
 		loop_timer_arm(inquiry->timer, 0);
-	} else if (!consul_loss_is_suspicious(&inquiry->loss)) {
+	} else if (!loss_is_suspicious(&inquiry->loss)) {
 		conclude(inquiry, INQUIRY_HARMLESS);
 	} else if (!inquiry->query.is_confirmed) {
 		conclude(inquiry, INQUIRY_SUSPICIOUS);
@@ -110,7 +111,7 @@ int inquiry_begin(
 	kvset_ref(query->held);
 	kvset_ref(query->fresh);
 	inquiry->index = UINT64_MAX;
-	consul_loss_init(&inquiry->loss, query->held, query->fresh);
+	loss_init(&inquiry->loss, query->held, query->fresh, consul_is_askable);
 	*ret_inquiry = inquiry;
 	count(inquiry);
 	return 0;

@@ -1,4 +1,5 @@
 #include "daemon/consul.h"
+#include "daemon/loss.h"
 #include "test.h"
 
 static void addresses_are_taken_apart(void **state)
@@ -277,14 +278,14 @@ static void lost_keys_are_counted(void **state)
 		struct kvset *held = make_set(cases[i].held), *fresh = make_set(cases[i].fresh);
 
 		for (size_t step = 1; step < 20; step += 6) {
-			struct consul_loss loss;
+			struct loss loss;
 			unsigned n = 0;
 
-			consul_loss_init(&loss, held, fresh);
-			while (consul_loss_step(&loss, step) > 0)
+			loss_init(&loss, held, fresh, NULL);
+			while (loss_step(&loss, step) > 0)
 				assert_true(n++ < 40);
 			assert_int_equal(loss.n_gone, cases[i].n_gone);
-			assert_int_equal(consul_loss_is_suspicious(&loss), cases[i].is_suspicious);
+			assert_int_equal(loss_is_suspicious(&loss), cases[i].is_suspicious);
 		}
 		kvset_unref(held);
 		kvset_unref(fresh);
