@@ -66,6 +66,11 @@ static void resync(struct feed *feed)
 	resync_now(feed->resync);
 }
 
+static void doubt(struct feed *feed)
+{
+	watch_doubt(feed->watch);
+}
+
 static unsigned n_connections(const struct source *source)
 {
 	return agent_n_connections(consul_source_of(source)->agent);
@@ -88,6 +93,7 @@ int consul_source_new(struct loop *loop, const struct config *config, struct sou
 		.start = start,
 		.stop = stop,
 		.resync = resync,
+		.doubt = doubt,
 		.n_connections = n_connections,
 		.n_repairs = n_repairs,
 	};

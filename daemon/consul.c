@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <strings.h>
 
-
 #define EARLY_TOLERANCE_USEC (20 * USEC_PER_MSEC) /* two clocks */
 
 /* Addresses ----------------------------------------------------------------------------------- */

@@ -1,5 +1,7 @@
 #include "daemon/restore.h"
 
+#include "daemon/loss.h"
+
 struct restore {
 	struct backup *backup;
 	struct backup_load *load; /* NULL: the image is there */
@@ -11,6 +13,8 @@ struct restore {
 	unsigned n_layers;
 	bool has_overrides; /* in the image of the only layer */
 	size_t cursor; /* of the records that were looked at, or dealt out */
+	struct loss loss; /* while a layer is compared, */
+	struct kvset *said; /* with this; NULL: none is */
 };
 
 int restore_new(struct backup *backup, const char *names, size_t names_size, unsigned n_layers,
@@ -38,6 +42,7 @@ struct restore *restore_free(struct restore *restore)
 		return NULL;
 	backup_load_free(restore->load);
 	snapshot_unref(restore->snapshot);
+	kvset_unref(restore->said);
 	for (unsigned i = 0; i < restore->n_layers; i++)
 		kvset_unref(restore->layers[i]);
 	free(restore);
@@ -155,6 +160,21 @@ struct snapshot *restore_take(struct restore *restore)
 		return NULL;
 	restore->is_taken = true;
 	return snapshot_ref(restore->snapshot);
+}
+
+int restore_compare(struct restore *restore, unsigned layer, struct kvset *said)
+{
+	if (layer >= restore->n_layers || !restore->layers[layer])
+		return 0;
+	if (!restore->said) {
+		restore->layers[layer]->index = restore->layer_index[layer];
+		restore->said = kvset_ref(said);
+		loss_init(&restore->loss, restore->layers[layer], restore->said, NULL);
+	}
+	if (loss_step(&restore->loss, LIMIT_SLICE_ENTRIES) > 0)
+		return 1;
+	restore->said = kvset_unref(restore->said);
+	return loss_is_suspicious(&restore->loss) ? -ENODATA : 0;
 }
 
 struct kvset *restore_take_layer(struct restore *restore, unsigned layer)

@@ -21,6 +21,11 @@ int restore_step(struct restore *restore);
 /* As soon as it is there, once; a reference for the caller. NULL: not yet. */
 struct snapshot *restore_take(struct restore *restore);
 
+/* After the last step: compares what is known of a layer with what its tree has said already, about
+ * a millisecond of it. 1: more to do; 0: nothing is known that could be lost; -ENODATA: that looks
+ * like loss. One layer after the other. */
+int restore_compare(struct restore *restore, unsigned layer, struct kvset *said);
+
 /* What is known of a layer, after the last step: a reference for the caller, or NULL. Of several
  * layers the lower ones lack the keys that a higher one had, too. */
 struct kvset *restore_take_layer(struct restore *restore, unsigned layer);

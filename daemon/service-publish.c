@@ -60,6 +60,8 @@ static void renew(const struct service *service, struct snapshot *snapshot)
 
 bool service_publish_is_possible(const struct service *service)
 {
+	if (service->restore)
+		return false;
 	for (unsigned i = 0; i < service->n_layers; i++)
 		if (!service->layers[i].tree->has_answered)
 			return false;
@@ -326,6 +328,11 @@ static void on_publish_timer(void *userdata)
 	if (service_publish_is_possible(service)) {
 		work(service);
 		return;
+	}
+	/* A layer is doubted since: all is published when it has answered. */
+	if (service->publication) {
+		service->publication = publication_free(service->publication);
+		service->changed_at = loop_now();
 	}
 	service->is_dirty = false;
 	if (service_pin_restore(service) < 0)

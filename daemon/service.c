@@ -17,6 +17,8 @@ static bool needs_publication(const struct service *service)
 {
 	const struct kvset *content = service->layers[0].tree->content;
 
+	if (service->changed_at != 0)
+		return true;
 	/* The same would be refused again. */
 	if (service->refusal == -EKEYREJECTED || service->refusal == -EFBIG)
 		return false;
@@ -43,6 +45,15 @@ static void on_answered(struct service *service, const struct tree *tree, bool c
 		service_backup_note(service);
 }
 
+/* What changes while another layer is doubted is published when that has answered. */
+static void note_change(struct service *service, bool content_changed)
+{
+	if (content_changed && service->snapshot && !service->is_restored &&
+		service->changed_at == 0)
+		service->changed_at = loop_now();
+	service_publish_show(service);
+}
+
 static void on_tree_changed(struct tree *tree, bool content_changed, void *userdata)
 {
 	struct service_layer *layer = userdata;
@@ -52,7 +63,7 @@ static void on_tree_changed(struct tree *tree, bool content_changed, void *userd
 	if (service_publish_is_possible(service) && tree->state == WIRE_LIVE)
 		on_answered(service, tree, content_changed);
 	else
-		service_publish_show(service);
+		note_change(service, content_changed);
 	preview_review(service);
 }
 
@@ -161,7 +172,7 @@ int service_apply_layers(struct service *service)
 	n = config_layers(service->services->config, service->name, prefixes);
 	if (n < 0)
 		return n;
-	if (service->restore) {
+	if (service->restore && !service->is_read) {
 		free_prefixes(prefixes, (unsigned)n);
 		return 0; /* they are taken when it is done */
 	}
@@ -212,22 +223,70 @@ static int take_layers(struct service *service)
 	return r;
 }
 
-/* With what is known of them, so that answers can be judged. */
-static int end_restore(struct service *service)
+static void restore_layer(struct service *service, unsigned i)
 {
-	struct restore *restore = TAKE_PTR(service->restore);
+	struct kvset *set = restore_take_layer(service->restore, i);
 	uint64_t confirmed_at = loop_now();
-	int r = take_layers(service);
 
 	(void)backup_is_known(service->backup, &confirmed_at);
-	for (unsigned i = 0; !service->is_foreign && i < service->n_layers; i++) {
-		struct kvset *set = restore_take_layer(restore, i);
+	if (set || service->is_restored)
+		tree_restore(service->layers[i].tree, set, confirmed_at);
+}
 
-		if (set || service->is_restored)
-			tree_restore(service->layers[i].tree, set, confirmed_at);
-	}
-	restore_free(restore);
-	service_publish_show(service);
+/* With what is known of them, so that answers can be judged. */
+static int restore_layers(struct service *service)
+{
+	int r;
+
+	service->is_read = true;
+	r = take_layers(service);
+	for (unsigned i = 0; !service->is_foreign && i < service->n_layers; i++)
+		if (!tree_may_be_doubted(service->layers[i].tree))
+			restore_layer(service, i);
+	return r;
+}
+
+/* What was judged without this backup is judged again where it looks like loss. 1: more to do. */
+static int compare_layer(struct service *service)
+{
+	unsigned i = service->n_compared;
+	struct tree *tree;
+	int r;
+
+	if (i >= service->n_layers || service->is_foreign)
+		return 0;
+	tree = service->layers[i].tree;
+	r = restore_compare(service->restore, i, tree->content);
+	if (r > 0)
+		return r;
+	service->n_compared++;
+	if (!tree_may_be_doubted(tree))
+		restore_layer(service, i);
+	else if (r < 0)
+		tree_doubt(tree, restore_take_layer(service->restore, i));
+	return 1;
+}
+
+static void end_restore(struct service *service)
+{
+	service->restore = restore_free(service->restore);
+	if (service_publish_is_possible(service))
+		service_publish(service);
+	else
+		service_publish_show(service);
+}
+
+/* 1: more to do. */
+static int read_backup(struct service *service, bool *ret_has_news)
+{
+	int r = restore_step(service->restore);
+	struct snapshot *snapshot = restore_take(service->restore);
+
+	if (snapshot && service_pin_is_other(service, snapshot))
+		snapshot_unref(snapshot);
+	else if (snapshot)
+		adopt(service, snapshot);
+	*ret_has_news = snapshot;
 	return r;
 }
 
@@ -235,23 +294,21 @@ static int end_restore(struct service *service)
 static int work_on_restore(struct service *service)
 {
 	uint64_t end = loop_now() + RESTORE_BUDGET_USEC;
-	struct snapshot *snapshot;
-	bool has_news;
-	int r;
+	bool has_news = false;
+	int r = 0;
 
-	do {
-		r = restore_step(service->restore);
-		snapshot = restore_take(service->restore);
-		has_news = snapshot;
-		if (snapshot && service_pin_is_other(service, snapshot))
-			snapshot_unref(snapshot);
-		else if (snapshot)
-			adopt(service, snapshot);
-		/* Who waits for it is told first. */
-	} while (r > 0 && !has_news && loop_now() < end);
+	/* Who waits for the snapshot is told first. */
+	do
+		r = service->is_read ? 0 : read_backup(service, &has_news);
+	while (r > 0 && !has_news && loop_now() < end);
 	if (r > 0)
 		return loop_timer_arm(service->restore_timer, 0);
-	return end_restore(service);
+	r = service->is_read ? 0 : restore_layers(service);
+	while (r >= 0 && (r = compare_layer(service)) > 0)
+		if (loop_now() >= end)
+			return loop_timer_arm(service->restore_timer, 0);
+	end_restore(service);
+	return r;
 }
 
 static void on_restore_timer(void *userdata)

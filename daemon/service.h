@@ -91,7 +91,9 @@ struct service {
 	uint64_t publishing_since; /* the same of the publication under way */
 	struct loop_timer *publish_timer;
 	struct backup *backup; /* NULL: none yet */
-	struct restore *restore; /* under way, the layers wait for it; or NULL */
+	struct restore *restore; /* under way, the layers, or what they say, wait for it; or NULL */
+	bool is_read; /* what is restored: the layers are taken, and compared with it */
+	unsigned n_compared; /* layers */
 	struct loop_timer *restore_timer; /* NULL: it has its layers */
 	uint64_t identity; /* a hash: what backups must be of, as it is configured */
 	bool is_foreign; /* the snapshot is of what the service was configured to be before */

@@ -68,6 +68,7 @@ static struct tree *tree_free(struct tree *tree)
 	if (tree->held.set)
 		trouble_leave(tree->trees->troubles, TROUBLE_HELD);
 	kvset_unref(tree->content);
+	kvset_unref(tree->said);
 	kvset_unref(tree->held.set);
 	tree_error_clear(&tree->error);
 	free(tree->prefix);
@@ -128,11 +129,13 @@ void tree_resync(struct tree *tree)
 
 /* Of a layer each service knows those keys that no higher one of its own had: an answer that lacks
  * the others must not pass for what is known. Without memory the most keys count. Takes the set. */
-static void add_restored(struct tree *tree, struct kvset *set)
+static void unite(struct tree *tree, struct kvset *set)
 {
 	struct kvset *united, *smaller = set;
 
-	if (!tree->content) {
+	/* The index of an answer without keys is not one at which there were any. */
+	if (!tree->content || tree->content->records.n == 0) {
+		kvset_unref(tree->content);
 		tree->content = set;
 		return;
 	}
@@ -146,17 +149,43 @@ static void add_restored(struct tree *tree, struct kvset *set)
 	kvset_unref(smaller);
 }
 
+static void add_restored(struct tree *tree, struct kvset *set)
+{
+	size_t n = tree->content ? tree->content->records.n : 0;
+
+	unite(tree, set);
+	if (tree->content->records.n > n && tree->trees->source->doubt)
+		tree->trees->source->doubt(tree->feed);
+}
+
 void tree_restore(struct tree *tree, struct kvset *set, uint64_t confirmed_at)
 {
-	/* What is held is so against the contents as they are. */
-	if (tree->has_answered || tree->held.set) {
+	if (tree->has_answered) {
 		kvset_unref(set);
 		return;
 	}
 	if (set)
 		add_restored(tree, set);
+	/* What the source said, and what is held of it, is as it was. */
+	if (tree->said || tree->held.set)
+		return;
 	tree->state = WIRE_BACKUP;
 	tree->confirmed_at = confirmed_at;
+}
+
+bool tree_may_be_doubted(const struct tree *tree)
+{
+	return tree->has_answered && tree->trees->source->doubt;
+}
+
+void tree_doubt(struct tree *tree, struct kvset *set)
+{
+	log_debug("%s: a backup knows more than the source said: it is asked again", tree->prefix);
+	if (!tree->said)
+		tree->said = kvset_ref(tree->content);
+	tree->has_answered = false;
+	unite(tree, set);
+	tree->trees->source->doubt(tree->feed);
 }
 
 void tree_keep_as(struct tree *tree, struct kvset *set)
@@ -212,6 +241,7 @@ static void mark_confirmed(struct tree *tree, const char *why)
 		trouble_end(tree->trees->troubles, TROUBLE_HELD, tree, why);
 	}
 	tree->state = WIRE_LIVE;
+	tree->said = kvset_unref(tree->said);
 	tree->has_answered = true;
 	tree->confirmed_at = loop_now();
 }
@@ -228,9 +258,17 @@ static void warn_about_entries(const struct tree *tree, const struct kvset *set)
 			tree->prefix, set->n_dropped);
 }
 
+/* From what observers have. */
+static bool is_other(const struct tree *tree, const struct kvset *set)
+{
+	const struct kvset *old = tree->said ? tree->said : tree->content;
+
+	return !old || !kvset_same(old, set);
+}
+
 static bool apply(struct tree *tree, struct kvset *set, const char *why)
 {
-	bool content_changed = !tree->content || !kvset_same(tree->content, set);
+	bool content_changed = is_other(tree, set);
 
 	warn_about_entries(tree, set);
 	/* Also when nothing changed: the newer set has the newer ModifyIndexes. */
@@ -248,8 +286,10 @@ bool tree_apply(struct tree *tree, struct kvset *set)
 
 void tree_confirm(struct tree *tree)
 {
+	bool content_changed = tree->said && is_other(tree, tree->content);
+
 	mark_confirmed(tree, "the source says again what is served");
-	tell_observers(tree, false);
+	tell_observers(tree, content_changed);
 }
 
 void tree_hold(struct tree *tree, struct kvset *set, enum tree_doubt doubt, const char *reason)

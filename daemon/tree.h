@@ -12,6 +12,10 @@
  * what it said (accept).
  *
  *   loading --restore--> backup --apply/confirm--> live
+ *
+ * Doubted: a backup that is read after the tree has answered knows so much more that this looks
+ * like loss. The source is to say it again, compared with what is known now; observers have what
+ * it said before.
  */
 #pragma once
 
@@ -76,6 +80,7 @@ struct tree {
 	struct kvset *content; /* NULL while loading */
 	enum wire_state state;
 	bool has_answered; /* the source has said what the content is; else it is a backup's */
+	struct kvset *said; /* by the source, and doubted: what observers have; or NULL */
 	uint64_t confirmed_at; /* loop_now() when the source last said this is the content */
 	struct tree_error error;
 	struct tree_held held;
@@ -92,6 +97,9 @@ struct source {
 	/* An immediate full comparison, beside the regular ones; what waits to be tried again is
 	 * tried now. */
 	void (*resync)(struct feed *feed);
+	/* More is known than before: an answer that was judged without it is to come again. NULL:
+	 * what it says is never taken for loss. */
+	void (*doubt)(struct feed *feed);
 	/* For status: connections to the source now. */
 	unsigned (*n_connections)(const struct source *source);
 	/* What full comparisons found that had been missed; NULL: there is no such thing. */
@@ -115,12 +123,18 @@ struct tree *tree_unref(struct tree *tree);
 void tree_resync(struct tree *tree);
 
 /*
- * What a backup says of a tree that has no answer yet, not even one that is held: answers are
+ * What a backup says of a tree that has no answer yet, but for one that is held: answers are
  * compared with it. Takes the set, which may lack keys that a higher layer had, too, and is added
  * to what other backups said; NULL: only the state changes. confirmed_at is loop_now() time and may
  * lie before the clock began.
  */
 void tree_restore(struct tree *tree, struct kvset *set, uint64_t confirmed_at);
+
+/* It has said what the contents are, and would say it again, should a backup know more. */
+bool tree_may_be_doubted(const struct tree *tree);
+/* What it said lacks much of this set, which is taken. Until it has said it again it has not
+ * answered. */
+void tree_doubt(struct tree *tree, struct kvset *set);
 
 /* The contents are kept there from now on; takes the set, which is the same. */
 void tree_keep_as(struct tree *tree, struct kvset *set);

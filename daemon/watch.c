@@ -540,6 +540,24 @@ void watch_restart(struct watch *watch)
 	ask(watch);
 }
 
+void watch_doubt(struct watch *watch)
+{
+	switch (watch->state) {
+	case WATCH_BLOCKING:
+	case WATCH_EXAMINING:
+	case WATCH_LISTENING:
+	case WATCH_READING:
+	case WATCH_PAUSING:
+		watch_restart(watch);
+		break;
+	case WATCH_STOPPED:
+	case WATCH_ASKING:
+	case WATCH_CONFIRMING:
+	case WATCH_BACKING_OFF:
+		break;
+	}
+}
+
 void watch_hurry(struct watch *watch)
 {
 	if (watch->state == WATCH_EXAMINING || watch->state == WATCH_PAUSING ||

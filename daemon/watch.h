@@ -39,6 +39,9 @@ struct watch *watch_free(struct watch *watch);
 void watch_stop(struct watch *watch);
 /* Asks afresh, at index 0. */
 void watch_restart(struct watch *watch);
+/* The same, if what was told last is applied or examined: what comes next is compared with the
+ * contents anyway. */
+void watch_doubt(struct watch *watch);
 /* The same, if it waits to try again, or doubts what it was told. */
 void watch_hurry(struct watch *watch);
 

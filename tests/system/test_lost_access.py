@@ -235,3 +235,44 @@ def test_backups_of_services_that_share_a_layer(daemon, consul_factory, preload)
     assert running.listing("two") == {"level": "debug"}
     holds_for(lambda: running.service("one")["state"] == "held", 4, "the hold", interval=0.2)
     assert running.listing("one") == {"level": "info", "own": "1"} and not watcher.stdout
+
+
+@pytest.mark.parametrize("case", ["wanted later", "restored later"])
+def test_backup_that_knows_more_than_a_layer_that_has_answered(daemon, consul_factory, case):
+    """The layer's first answer was judged without the backup of a service that comes, or is read, after it."""
+    agent = consul_factory(acl=True)
+    own = READ.format("own/")
+    agent.policy("reader", READ.format("common/") + own)
+    agent.txn_set({"common/level": "info", "own/one/level": "debug", "own/two/own": "2"})
+    if case == "restored later":
+        for number in range(60):
+            agent.put(f"own/two/big/{number}", bytes([65 + number % 26]) * 500_000)
+    secret, _ = agent.create_token("reader")
+    layers = "[consul]\nwait=1s\n[service *]\nlayers=common/ own/{service}/\n"
+    running = daemon(source=f"consul:{agent.url}", config=layers, env={"CONSUL_HTTP_TOKEN": secret})
+    assert running.get("two", "level") == "info" and running.listing("one") == {"level": "debug"}
+    for name in "one", "two":
+        wait_until(lambda: running.service(name)["backup"]["age_seconds"] is not None, 10, f"the backup of {name}")
+    before = {name: running.service(name)["generation"] for name in ("one", "two")}
+    running.stop()
+    agent.policy("reader", own)
+    (running.state / "services").write_text("")
+    running.config = layers + f"[services]\npreload={'one' if case == 'wanted later' else 'one two'}\n"
+    running.config_path.write_text(running.config)
+    running.start()
+    if case == "wanted later":
+        running.wait_state("one", "live", BACK)
+    watcher = running.watch("two")
+    held = running.wait_state("two", "held", BACK)["held"]
+    assert "token may not read" in held["reason"] and held["keys"] == 0
+    holds_for(lambda: running.service("two")["state"] == "held", 4, "the hold", interval=0.2)
+    assert running.get("two", "level") == "info" and not watcher.stdout
+    assert running.listing("one") == {"level": "debug"}
+    assert {name: running.service(name)["generation"] for name in before} == before, "nobody has anything to learn"
+    agent.put("own/one/more", "1")
+    agent.policy("reader", READ.format("common/") + own)
+    for name in "one", "two":
+        assert running.wait_state(name, "live", BACK)["held"] is None
+    running.wait_value("one", "more", "1", FRESH)
+    assert running.get("two", "level") == "info"
+    assert case == "restored later" or running.service("two")["generation"] == before["two"]  # large: not compared

@@ -70,6 +70,71 @@ static void access_that_is_lost_at_the_same_index_is_no_lost_data(void **state)
 	consul_fixture_assert_held(f, TREE_ACCESS_LOST, 0, ACCESS_LOST);
 }
 
+/* What a backup has of a key, written at index 5. */
+static struct kvset *known(const char *key)
+{
+	struct kvset *set;
+
+	assert_int_equal(kvset_new(1 << 10, NULL, &set), 0);
+	assert_int_equal(kvset_add(set, key, 1, "1", 1, 0, 5), 0);
+	assert_int_equal(kvset_finish(set), 0);
+	set->index = 5;
+	return set;
+}
+
+/* The first answer has no keys, and none was known. */
+static void load_nothing_and_doubt_it(struct consul_fixture *f)
+{
+	fake_http_answer(consul_fixture_expect_read(true), 404, "10", "");
+	consul_fixture_expect_poll("&index=10&");
+	tree_doubt(f->tree, known("a"));
+	fake_http_answer(consul_fixture_expect_read(false), 404, "10", "");
+	fake_http_answer(consul_fixture_expect_read(true), 404, "10", "");
+}
+
+static void access_that_only_a_later_backup_knows_of_is_held(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	load_nothing_and_doubt_it(f);
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 403, NULL, "");
+	consul_fixture_assert_held(f, TREE_ACCESS_LOST, 0, ACCESS_LOST);
+	consul_fixture_assert_content(f, "a=1", NULL);
+	assert_int_equal(f->n_changes, 1);
+	consul_fixture_answer(consul_fixture_expect_look(f), "10", "a=1", NULL);
+	assert_int_equal(f->tree->state, WIRE_LIVE);
+	assert_int_equal(f->n_changes, 2);
+}
+
+/* That there are no keys was said at the index of the last deletion. */
+static void keys_that_only_a_later_backup_knows_of_may_be_deleted(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	load_nothing_and_doubt_it(f);
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, "10", "");
+	assert_int_equal(f->tree->state, WIRE_LIVE);
+	consul_fixture_assert_content(f, NULL);
+	assert_int_equal(f->n_changes, 1);
+}
+
+static void what_is_known_while_keys_are_asked_for_is_asked_for_too(void **state)
+{
+	struct consul_fixture *f = *state;
+
+	tree_restore(f->tree, known("a"), 1);
+	fake_http_answer(consul_fixture_expect_read(true), 404, "10", "");
+	fake_http_answer(consul_fixture_expect_read(true), 404, "10", "");
+	consul_fixture_expect_probe(READS, "a");
+	tree_restore(f->tree, known("b"), 1);
+	fake_http_answer(consul_fixture_expect_read(false), 404, "10", "");
+	fake_http_answer(consul_fixture_expect_read(true), 404, "10", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "a"), 404, "10", "");
+	fake_http_answer(consul_fixture_expect_probe(READS, "b"), 403, NULL, "");
+	consul_fixture_assert_held(f, TREE_ACCESS_LOST, 0, ACCESS_LOST);
+	consul_fixture_assert_content(f, "a=1", "b=1", NULL);
+}
+
 static void what_is_held_is_looked_at_more_and_more_slowly(void **state)
 {
 	struct consul_fixture *f = *state;
@@ -417,6 +482,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(access_that_is_lost_is_held_until_the_keys_come_back),
 		CASE(access_that_is_lost_at_the_same_index_is_no_lost_data),
+		CASE(access_that_only_a_later_backup_knows_of_is_held),
+		CASE(keys_that_only_a_later_backup_knows_of_may_be_deleted),
+		CASE(what_is_known_while_keys_are_asked_for_is_asked_for_too),
 		CASE(what_is_held_is_looked_at_more_and_more_slowly),
 		CASE(what_is_held_is_examined_again_when_its_index_moves),
 		CASE(what_is_held_can_be_accepted),

@@ -151,6 +151,7 @@ static void what_services_know_of_a_tree_is_put_together(void **state)
 	assert_int_equal(f->tree->state, WIRE_BACKUP);
 }
 
+/* What ends the hold is compared with what any of them knows. */
 static void what_is_held_back_from_one_service_is_from_the_next(void **state)
 {
 	struct fixture *f = *state;
@@ -159,7 +160,50 @@ static void what_is_held_back_from_one_service_is_from_the_next(void **state)
 	tree_hold(f->tree, make_set(NULL, 0), TREE_ACCESS_LOST, "of a reason");
 	tree_restore(f->tree, make_set("a", 9), 1);
 	assert_int_equal(f->tree->state, WIRE_HELD);
+	assert_int_equal(f->tree->held.set->records.n, 0);
+	assert_int_equal(f->tree->content->records.n, 2);
+}
+
+static void doubt(struct feed *feed)
+{
+	feed->n_resyncs++;
+}
+
+/* Observers have what was said before, and go by that. */
+static void a_doubted_answer_counts_when_it_comes_again(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t confirmed_at;
+
+	f->fake.source.doubt = doubt;
+	assert_false(tree_may_be_doubted(f->tree));
+	tree_apply(f->tree, make_set("k", 7));
+	assert_true(tree_may_be_doubted(f->tree));
+	confirmed_at = f->tree->confirmed_at;
+	tree_doubt(f->tree, make_set("a", 9));
+	assert_false(f->tree->has_answered);
+	assert_int_equal(f->fake.feeds[0].n_resyncs, 1);
+	tree_restore(f->tree, make_set("b", 9), 1);
+	assert_int_equal(f->tree->content->records.n, 3);
+	assert_int_equal(f->tree->state, WIRE_LIVE);
+	assert_int_equal(f->tree->confirmed_at, confirmed_at);
+	tree_apply(f->tree, make_set("k", 7));
+	assert_true(f->tree->has_answered);
+	assert_int_equal(f->heard.n_content, 1);
+}
+
+static void keys_that_come_back_after_a_doubt_are_a_change(void **state)
+{
+	struct fixture *f = *state;
+
+	f->fake.source.doubt = doubt;
+	tree_apply(f->tree, make_set(NULL, 0));
+	tree_doubt(f->tree, make_set("a", 9));
+	tree_confirm(f->tree);
 	assert_int_equal(f->tree->content->records.n, 1);
+	assert_int_equal(f->heard.n_content, 2);
+	tree_confirm(f->tree);
+	assert_int_equal(f->heard.n_content, 2);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -173,6 +217,8 @@ int main(void)
 		TEST(without_content_a_failure_stays_loading),
 		TEST(what_services_know_of_a_tree_is_put_together),
 		TEST(what_is_held_back_from_one_service_is_from_the_next),
+		TEST(a_doubted_answer_counts_when_it_comes_again),
+		TEST(keys_that_come_back_after_a_doubt_are_a_change),
 		TEST(a_source_that_cannot_start_leaves_nothing_behind),
 	};
 
