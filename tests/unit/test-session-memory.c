@@ -71,6 +71,20 @@ static void drain(struct fixture *f, int fd)
 	}
 }
 
+/* More than a share of values, while there is another user. */
+static void ask_in_slices(struct fixture *f, int fd, const struct wire_request *request)
+{
+	struct wire_request large = *request;
+	struct user *other;
+
+	assert_int_equal(users_add_client(&f->server->users, FIXTURE_STRANGER, &other), 0);
+	f->server->turn++;
+	large.key = "\12\0key-000001\12\0key-000001";
+	say(f, fd, WIRE_MGET, &large);
+	drain(f, fd);
+	user_remove_client(other);
+}
+
 static void talk(struct fixture *f, int fd)
 {
 	static const size_t sizes[] = { 100, 300000, 5000, 5000 };
@@ -91,6 +105,7 @@ static void talk(struct fixture *f, int fd)
 	request.key = "\12\0key-000000\12\0key-000002";
 	request.key_len = 24;
 	say(f, fd, WIRE_MGET, &request);
+	ask_in_slices(f, fd, &request);
 	request.key_len = 0;
 	say(f, fd, WIRE_LIST, &request);
 	for (unsigned what = WIRE_STATUS_DAEMON; what <= WIRE_STATUS_SERVICE; what++) {
