@@ -410,10 +410,14 @@ const char *service_shown_name(const struct service *service)
 void service_unwant(struct service *service)
 {
 	struct list *idle = &service->services->idle;
+	uint64_t linger_usec = service->services->config->linger_usec;
 
 	if (--service->n_users > 0)
 		return;
-	loop_timer_arm(service->linger, service->services->config->linger_usec);
+	/* Else clients that come and go would read the backup for ever. */
+	if (service->is_restored)
+		linger_usec = MAX(linger_usec, (uint64_t)LIMIT_CONFIRM_USEC);
+	loop_timer_arm(service->linger, linger_usec);
 	if (service->snapshot && service->snapshot->image.n_entries > 0)
 		list_append(idle, &service->idle_link);
 	else

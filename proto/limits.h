@@ -151,6 +151,7 @@
 #define LIMIT_SLICE_ENTRIES 4096 /* entries handled per loop turn: about 1 ms, budget 10 ms */
 #define LIMIT_COALESCE_USEC 20000 /* a second publication of one service waits this long */
 #define LIMIT_PUBLISH_RETRY_USEC 1000000 /* without memory or descriptors: it may pass soon */
+#define LIMIT_CONFIRM_USEC 10000000 /* nobody uses it, but its source answers soon */
 #define LIMIT_SETTLE_SERVICES 256 /* loaded: what that took on the heap is worth a look, */
 #define LIMIT_SETTLE_USEC 10000000 /* so long after the last one, when its backup is written */
 

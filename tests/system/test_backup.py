@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from support import double as fault
 from support.process import holds_for, wait_until
 from test_shared_memory import Program
 
@@ -562,3 +563,16 @@ def test_what_exceeds_max_service_is_neither_written_nor_confirmed(daemon, tree,
     running.wait_value(service_name, "b", "y" * 60_000)
     wait_backup(running, service_name)
     assert running.wait_state(service_name, "live")["age_seconds"] < 2.5 and watcher.running
+
+
+def test_clients_that_come_and_go_do_not_read_the_backup_for_ever(daemon, double, service_name, prefix):
+    """The source takes longer to answer than each of them stays."""
+    double.put(prefix + "a", "1")
+    running = daemon(source=f"consul:{double.url}", config="[services]\nlinger=0s\n")
+    running.wait_value(service_name, "a", "1", 5)
+    running.stop()
+    double.put(prefix + "a", "2")
+    double.always(lambda request: fault.later(1, fault.kv({prefix + "a": "2"}, 50)), match=fault.immediate)
+    running.start()
+    assert running.get(service_name, "a") == "1"
+    running.wait_value(service_name, "a", "2", 8)
