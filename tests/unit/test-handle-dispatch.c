@@ -163,7 +163,7 @@ static void replies_that_one_dispatch_leaves_wake_the_loop_again(void **state)
 	struct pollfd pfd = { .fd = ccfg_fd(cfg), .events = POLLIN };
 	uint64_t generation = handle_newest_generation(cfg);
 
-	static_assert(FAKE_DAEMON_STRAYS > LIMIT_DISPATCH_REPLIES);
+	static_assert(FAKE_DAEMON_STRAYS > LIMIT_DISPATCH_REPLIES, "or one takes them all");
 	assert_true(comes_to_rest(cfg));
 	fake_daemon_set(d, n_strays, FAKE_DAEMON_STRAYS);
 	fake_daemon_put(d, "db/pool", "8");
